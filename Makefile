@@ -1,0 +1,189 @@
+# kinetail.  `make help` tells what there is to make.
+#
+# CC, CFLAGS, CPPFLAGS, LDFLAGS are yours; what the sources need stands in KT_*.
+# BUILD is where everything goes; SAN=asan or SAN=tsan builds with that sanitizer.
+
+VERSION := 0.1.0
+BUILD   ?= build
+PREFIX  ?= /usr
+SAN     ?=
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# --- the table of contents ---
+
+common := backoff base64 buf clock crc32c digest disk heap json map random sigv4 utf8
+record := key
+tail   := follower generation glob identity roster source watch
+ship   := aws_error batch client creds deliver endpoint http kinesis window
+keep   := checkpoint facts ledger state
+run    := config config_key config_keys flow guess judge lane log loop mistakes scribe sheet units
+
+unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint generation glob \
+         heap json kinesis ledger map record rooms sigv4 slice utf8 window
+fuzz  := config json checkpoint answer split
+bench := sink floor pace
+
+# --- how it is built ---
+
+CFLAGS  ?= -O2 -g
+KT_CPPFLAGS := -D_GNU_SOURCE -DKINETAIL_VERSION='"$(VERSION)"'
+KT_CFLAGS := -std=gnu17 -fPIE -Wall -Wextra -Wconversion -Wshadow -Wformat=2 -Wvla \
+             -Wstrict-prototypes -Wmissing-prototypes -Werror=format-security
+KT_LDFLAGS := -pie
+KT_LDLIBS := -lcurl -lcrypto -lconfig -lpthread
+
+ifeq ($(SAN),asan)
+KT_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+KT_LDFLAGS += -fsanitize=address,undefined
+else ifeq ($(SAN),tsan)
+KT_CFLAGS += -fsanitize=thread -fno-omit-frame-pointer
+KT_LDFLAGS += -fsanitize=thread
+else ifeq ($(SAN),fuzz)
+KT_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+KT_LDFLAGS += -fsanitize=fuzzer,address,undefined
+else
+# What a Debian package is built with, and the third level of fortification.
+KT_CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+KT_CFLAGS += -fstack-protector-strong -fstack-clash-protection -fcf-protection
+KT_LDFLAGS += -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed
+endif
+
+# Warnings are errors for us, never in a release.
+ifneq ($(wildcard .git),)
+KT_CFLAGS += $(if $(RELEASE),,-Werror)
+endif
+
+objects := $(common:%=common/%) $(record:%=agent/record/%) $(tail:%=agent/tail/%) \
+           $(ship:%=agent/ship/%) $(keep:%=agent/keep/%) $(run:%=agent/run/%)
+objects := $(objects:%=$(BUILD)/%.o)
+
+COMPILE = $(CC) $(KT_CPPFLAGS) $(CPPFLAGS) $(KT_INCLUDE) $(KT_CFLAGS) $(CFLAGS) -MMD -MP
+LINK    = $(CC) $(KT_CFLAGS) $(CFLAGS) $(KT_LDFLAGS) $(LDFLAGS)
+
+$(BUILD)/common/%.o: KT_INCLUDE = -Icommon
+$(BUILD)/agent/%.o:  KT_INCLUDE = -Icommon -Iagent
+$(BUILD)/tests/%.o:  KT_INCLUDE = -Icommon -Iagent
+
+# ./kinetail is the ordinary build; another one (sanitizers) stays in its own directory.
+ifeq ($(BUILD),build)
+program := kinetail
+else
+program := $(BUILD)/kinetail
+endif
+
+.PHONY: all
+all: $(program) ## build ./kinetail
+
+$(program): $(BUILD)/agent/main.o $(BUILD)/libkinetail.a
+	@echo '  LINK    $@'
+	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
+
+$(BUILD)/libkinetail.a: $(objects)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo '  CC      $<'
+	@$(COMPILE) -c -o $@ $<
+
+# Objects are made anew when they would be made otherwise.
+$(BUILD)/flags: KT_INCLUDE =
+$(BUILD)/flags: force
+	@mkdir -p $(@D)
+	@echo '$(subst ','"'"',$(COMPILE))' | cmp -s - $@ || echo '$(subst ','"'"',$(COMPILE))' > $@
+
+.PHONY: force
+force:
+
+-include $(patsubst %.o,%.d,$(objects) $(BUILD)/agent/main.o)
+
+# --- tests ---
+
+$(BUILD)/unit/%: $(BUILD)/tests/unit/test_%.o $(BUILD)/libkinetail.a
+	@mkdir -p $(@D)
+	@$(LINK) -o $@ $^ -lcmocka $(KT_LDLIBS) $(LDLIBS)
+
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkinetail.a
+	@mkdir -p $(@D)
+	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
+
+$(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
+	@mkdir -p $(@D)
+	@$(LINK) -o $@ $^ -lcrypto $(LDLIBS)
+
+.PRECIOUS: $(BUILD)/tests/unit/%.o $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/bench/%.o
+
+.PHONY: unit-programs fuzz-programs
+unit-programs: $(unit:%=$(BUILD)/unit/%)
+fuzz-programs: $(fuzz:%=$(BUILD)/fuzz/%)
+
+.PHONY: deps
+deps: ## install what building and testing need (Debian, Ubuntu)
+	@packaging/deps build check
+
+.PHONY: check
+check: ## install what is missing, build, run every test
+	@packaging/deps build check
+	@$(MAKE) --no-print-directory all unit-programs
+	@python3 tests/check.py
+
+.PHONY: check-unit check-system
+check-unit: all unit-programs ## run the unit tests only
+	@python3 tests/check.py unit
+check-system: all ## run the system tests only (PYTEST_ARGS='-k name')
+	@python3 tests/check.py system -- $(PYTEST_ARGS)
+
+.PHONY: asan tsan
+asan: ## unit and system tests under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory BUILD=build/asan SAN=asan all unit-programs
+	@KT_BUILD=build/asan KINETAIL=$(CURDIR)/build/asan/kinetail python3 tests/check.py unit system
+tsan: ## unit and system tests under ThreadSanitizer
+	@$(MAKE) --no-print-directory BUILD=build/tsan SAN=tsan all unit-programs
+	@KT_BUILD=build/tsan KINETAIL=$(CURDIR)/build/tsan/kinetail python3 tests/check.py unit system
+
+.PHONY: valgrind
+valgrind: all unit-programs ## unit tests under valgrind
+	@python3 tests/check.py valgrind
+
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZ_SECONDS (300) each
+	@$(MAKE) --no-print-directory BUILD=build/fuzz SAN=fuzz CC=clang fuzz-programs
+	@python3 tests/check.py fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),300)
+
+.PHONY: bench
+bench: all $(bench:%=$(BUILD)/bench/%) ## measure against the floor (BENCH_ARGS=--quick)
+	@python3 tests/bench/bench.py --bin $(BUILD)/bench --agent ./kinetail $(BENCH_ARGS)
+
+.PHONY: demo
+demo: ## install what is missing, build, watch a rotating log arrive
+	@packaging/deps build demo
+	@$(MAKE) --no-print-directory all
+	@python3 tests/demo.py $(DEMO_ARGS)
+
+.PHONY: lint
+lint: ## clang-tidy, cppcheck, shellcheck
+	@packaging/deps lint
+	@python3 tests/check.py lint
+
+# --- install ---
+
+.PHONY: install
+install: all ## install below DESTDIR (PREFIX=/usr)
+	install -D -m 0755 kinetail $(DESTDIR)$(PREFIX)/bin/kinetail
+	install -D -m 0644 config.example $(DESTDIR)$(PREFIX)/share/doc/kinetail/config.example
+	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/kinetail/README.md
+	install -D -m 0644 systemd/kinetail.service $(DESTDIR)$(PREFIX)/lib/systemd/system/kinetail.service
+	install -d -m 0755 $(DESTDIR)/etc/kinetail/conf.d
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf build kinetail
+
+.PHONY: help
+help: ## this text
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | sort | \
+	    while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done

@@ -1,0 +1,106 @@
+/* checkpoint -- how far each source is safely delivered, remembered across restarts.
+ *
+ *   1. An offset on disk never exceeds the settled prefix of its source (the caller's promise).
+ *   2. A fact is read back whole or not at all; a torn tail is cut, and costs only duplicates.
+ *   3. A start is never refused because of what the files contain; damage is counted, and what
+ *      cannot be read at all is moved aside, not deleted.
+ *   4. The previous generation stays until the next one is durable, and one longer.
+ *   5. After a failed write or sync nothing more goes to that file: a new generation is written.
+ *
+ * The store is a directory of generations, NNNNNNNNNN.journal.  Each is text, one fact a line, and
+ * begins with a snapshot of all facts; later facts follow.  Facts are absolute, so reading one
+ * twice is harmless:
+ *
+ *     kinetail-checkpoint 1 STORE GENERATION              who wrote this; 1 is the format
+ *     flow NAME                                           a flow that has run
+ *     file KEY FLOW DEV INO BORN HANDLE HEAD PATH         a source; HANDLE type:hex, HEAD len:hash
+ *     at KEY OFFSET ANCHOR                                it is settled up to here
+ *     gone KEY                                            it will not come back
+ *
+ * Names are percent-encoded; hashes are hexadecimal.  Every line ends in the CRC32C of the line up
+ * to there, seeded with STORE and GENERATION, so that a stale block cannot pass for a fact.
+ *
+ * Written at once, synced in a while: checkpoint_write hands the facts to the kernel, which keeps
+ * them through a kill -9; checkpoint_job makes them durable against a power cut.
+ *
+ * Threads: one lane; only checkpoint_job_run may run elsewhere.  Blocks: checkpoint_open,
+ * checkpoint_close, checkpoint_job_run. */
+#ifndef CHECKPOINT_H
+#define CHECKPOINT_H
+
+#include "cursor.h"
+#include "slice.h"
+#include "source_id.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct checkpoint;
+struct checkpoint_slot; /* one source's place in the store */
+struct disk;
+
+/* What was found at the start. */
+struct checkpoint_report {
+    bool fresh;               /* nothing was there: a first start */
+    uint64_t facts, damaged;  /* lines that held, and that did not (a torn last line not counted) */
+    uint32_t moved_aside;     /* generations that could not be read at all */
+    int64_t written_ns;       /* since 1970: when the newest generation was last written; 0: never */
+};
+
+/* Reads the newest whole generation in the directory and begins a new one with what it says.
+ * Borrows `disk` and `dir_fd` until checkpoint_close.  The caller holds the store's lock.
+ * Errors: open(2)'s, read(2)'s, write(2)'s of the new generation; -ENOTSUP if the store was
+ * written by a newer version in a format this one does not know; -ENOMEM. */
+int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret,
+                    struct checkpoint_report *ret_report);
+
+/* Writes and syncs what is noted.  Errors: write(2)'s, fdatasync(2)'s. */
+int checkpoint_close(struct checkpoint *c); /* NULL is fine */
+
+/* Whether this flow has run before; and makes it known from now on.  Errors: -ENOMEM. */
+bool checkpoint_knows_flow(const struct checkpoint *c, struct slice flow);
+int checkpoint_add_flow(struct checkpoint *c, struct slice flow);
+
+/* Walks the sources that were read back or joined: NULL begins, NULL ends. */
+struct checkpoint_slot *checkpoint_next(struct checkpoint *c, struct checkpoint_slot *slot);
+
+/* What is known of a source; borrowed until the slot leaves or is described anew. */
+struct slice checkpoint_flow(const struct checkpoint_slot *s);
+struct slice checkpoint_path(const struct checkpoint_slot *s);
+const struct source_id *checkpoint_id(const struct checkpoint_slot *s);
+struct cursor checkpoint_cursor(const struct checkpoint_slot *s);
+
+/* Makes room for a source.  Errors: -ENOMEM. */
+int checkpoint_join(struct checkpoint *c, struct slice flow, struct slice path,
+                    const struct source_id *id, struct cursor at, struct checkpoint_slot **ret);
+
+/* Notes in memory that a source is called otherwise or that its head has grown.  -ENOMEM. */
+int checkpoint_describe(struct checkpoint *c, struct checkpoint_slot *s, struct slice path,
+                        const struct source_id *id);
+
+/* Notes in memory how far a source is settled.  Cannot fail. */
+void checkpoint_note(struct checkpoint *c, struct checkpoint_slot *s, struct cursor at);
+
+/* Notes that a source is gone for good; the slot must not be used any more. */
+void checkpoint_leave(struct checkpoint *c, struct checkpoint_slot *s);
+
+/* Whether there are notes that checkpoint_write has not written yet. */
+bool checkpoint_is_dirty(const struct checkpoint *c);
+
+/* Hands all notes to the kernel: one write.  On failure the notes are kept.
+ * Errors: write(2)'s, -ENOMEM. */
+int checkpoint_write(struct checkpoint *c);
+
+/* Whether something is written that is not durable, or the generation wants to be compacted. */
+bool checkpoint_wants_job(const struct checkpoint *c);
+
+/* The work that blocks, in three steps: begin and end on the lane, run on any thread.  No second
+ * job may begin before the first has ended; notes and writes go on meanwhile.
+ * checkpoint_job_begin: -ENOMEM.  checkpoint_job_end: the errors of the job; it is tried again by
+ * the next one, with a new generation. */
+int checkpoint_job_begin(struct checkpoint *c);
+void checkpoint_job_run(struct checkpoint *c);
+int checkpoint_job_end(struct checkpoint *c);
+
+#endif

@@ -1,0 +1,334 @@
+#include "keep/facts.h"
+
+#include "crc32c.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    FACTS_FORMAT = 1,
+    FACTS_CRC_LEN = 8, /* hex digits, and a blank before them */
+    FACTS_NAMES_MAX = 64 * 1024,
+};
+
+static const char hex_digits[] = "0123456789abcdef";
+
+uint32_t facts_seed(uint64_t store, uint64_t generation)
+{
+    char text[64];
+    int n = snprintf(text, sizeof text, "%016" PRIx64 " %" PRIu64, store, generation);
+
+    return crc32c(0, text, (size_t)n);
+}
+
+/* --- writing --- */
+
+/* Ends the line that began at `from`. */
+static int end_line(struct buf *to, uint32_t seed, size_t from)
+{
+    uint32_t crc;
+    int r = buf_append_char(to, ' ');
+
+    if (r < 0)
+        return r;
+    crc = crc32c(seed, to->ptr + from, to->len - from);
+    return buf_printf(to, "%08" PRIx32 "\n", crc);
+}
+
+/* A name may hold anything: what could be mistaken for a blank or a line's end is %XX. */
+static int append_name(struct buf *to, struct slice name)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < name.len && r == 0; i++) {
+        unsigned char c = (unsigned char)name.ptr[i];
+        if (c <= ' ' || c == '%' || c >= 0x7f)
+            r = buf_printf(to, "%%%c%c", hex_digits[c >> 4], hex_digits[c & 15]);
+        else
+            r = buf_append_char(to, (char)c);
+    }
+    return r;
+}
+
+int facts_write_header(struct buf *to, uint32_t seed, uint64_t store, uint64_t generation)
+{
+    size_t from = to->len;
+    int r = buf_printf(to, "kinetail-checkpoint %d %016" PRIx64 " %" PRIu64, FACTS_FORMAT, store,
+                       generation);
+
+    return r < 0 ? r : end_line(to, seed, from);
+}
+
+int facts_write_flow(struct buf *to, uint32_t seed, struct slice flow)
+{
+    size_t from = to->len;
+    int r = buf_append(to, SLICE("flow "));
+
+    if (r == 0)
+        r = append_name(to, flow);
+    return r < 0 ? r : end_line(to, seed, from);
+}
+
+int facts_write_file(struct buf *to, uint32_t seed, const struct fact_file *f)
+{
+    size_t from = to->len;
+    int r = buf_printf(to, "file %" PRIu64 " ", f->key);
+
+    if (r == 0)
+        r = append_name(to, f->flow);
+    if (r == 0)
+        r = buf_printf(to, " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId32 ":", f->id.dev,
+                       f->id.ino, f->id.born_ns, f->id.handle_type);
+    for (size_t i = 0; i < f->id.handle_len && r == 0; i++)
+        r = buf_printf(to, "%02x", f->id.handle[i]);
+    if (r == 0)
+        r = buf_printf(to, " %" PRIu32 ":%016" PRIx64 " ", f->id.head_len, f->id.head_hash);
+    if (r == 0)
+        r = append_name(to, f->path);
+    return r < 0 ? r : end_line(to, seed, from);
+}
+
+int facts_write_at(struct buf *to, uint32_t seed, uint64_t key, struct cursor at)
+{
+    size_t from = to->len;
+    int r = buf_printf(to, "at %" PRIu64 " %" PRIu64 " %016" PRIx64, key, at.offset, at.anchor);
+
+    return r < 0 ? r : end_line(to, seed, from);
+}
+
+int facts_write_gone(struct buf *to, uint32_t seed, uint64_t key)
+{
+    size_t from = to->len;
+    int r = buf_printf(to, "gone %" PRIu64, key);
+
+    return r < 0 ? r : end_line(to, seed, from);
+}
+
+/* --- reading --- */
+
+/* Takes the next line off `text`; false if there is none that ends. */
+static bool take_line(struct slice *text, struct slice *ret)
+{
+    const char *end = text->len > 0 ? memchr(text->ptr, '\n', text->len) : NULL;
+
+    if (end == NULL)
+        return false;
+    *ret = slice_first(*text, (size_t)(end - text->ptr));
+    *text = slice_from(*text, ret->len + 1);
+    return true;
+}
+
+/* Takes the word up to `stop`, or the rest, off `line`. */
+static struct slice take_word(struct slice *line, char stop)
+{
+    const char *end = line->len > 0 ? memchr(line->ptr, stop, line->len) : NULL;
+    struct slice word = *line;
+
+    if (end != NULL)
+        word.len = (size_t)(end - line->ptr);
+    *line = slice_from(*line, end != NULL ? word.len + 1 : word.len);
+    return word;
+}
+
+static int digit_of(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool read_number(struct slice word, unsigned base, uint64_t *ret)
+{
+    uint64_t n = 0;
+
+    if (word.len == 0)
+        return false;
+    for (size_t i = 0; i < word.len; i++) {
+        int digit = digit_of(word.ptr[i]);
+        if (digit < 0 || (unsigned)digit >= base || n > (UINT64_MAX - (unsigned)digit) / base)
+            return false;
+        n = n * base + (unsigned)digit;
+    }
+    *ret = n;
+    return true;
+}
+
+static bool take_number(struct slice *line, char stop, unsigned base, uint64_t *ret)
+{
+    return read_number(take_word(line, stop), base, ret);
+}
+
+static bool take_signed(struct slice *line, char stop, int64_t *ret)
+{
+    struct slice word = take_word(line, stop);
+    bool minus = word.len > 0 && word.ptr[0] == '-';
+    uint64_t n;
+
+    if (!read_number(minus ? slice_from(word, 1) : word, 10, &n) || n > INT64_MAX)
+        return false;
+    *ret = minus ? -(int64_t)n : (int64_t)n;
+    return true;
+}
+
+static bool decode_name(struct slice word, struct buf *to)
+{
+    for (size_t i = 0; i < word.len; i++) {
+        char c = word.ptr[i];
+
+        if (c == '%') {
+            int high, low;
+            if (word.len - i < 3 || (high = digit_of(word.ptr[i + 1])) < 0 ||
+                (low = digit_of(word.ptr[i + 2])) < 0)
+                return false;
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        if (buf_append_char(to, c) < 0)
+            return false;
+    }
+    return true;
+}
+
+static bool take_handle(struct slice *line, struct source_id *id)
+{
+    int64_t type;
+    struct slice hex;
+    uint64_t byte;
+
+    if (!take_signed(line, ':', &type) || type < INT32_MIN || type > INT32_MAX)
+        return false;
+    hex = take_word(line, ' ');
+    if (hex.len % 2 != 0 || hex.len / 2 > SOURCE_HANDLE_MAX)
+        return false;
+    id->handle_type = (int32_t)type;
+    id->handle_len = (uint8_t)(hex.len / 2);
+    for (size_t i = 0; i < id->handle_len; i++) {
+        if (!read_number((struct slice){hex.ptr + 2 * i, 2}, 16, &byte))
+            return false;
+        id->handle[i] = (uint8_t)byte;
+    }
+    return true;
+}
+
+static bool read_file(struct slice line, struct fact *f)
+{
+    struct source_id *id = &f->file.id;
+    struct slice flow;
+    uint64_t head_len;
+    size_t flow_len;
+
+    *id = (struct source_id){0};
+    if (!take_number(&line, ' ', 10, &f->file.key))
+        return false;
+    flow = take_word(&line, ' ');
+    if (!take_number(&line, ' ', 10, &id->dev) || !take_number(&line, ' ', 10, &id->ino) ||
+        !take_signed(&line, ' ', &id->born_ns) || !take_handle(&line, id) ||
+        !take_number(&line, ':', 10, &head_len) || head_len > SOURCE_HEAD_MAX ||
+        !take_number(&line, ' ', 16, &id->head_hash) || !decode_name(flow, &f->names))
+        return false;
+    id->head_len = (uint32_t)head_len;
+    flow_len = f->names.len;
+    if (!decode_name(line, &f->names))
+        return false;
+    f->file.flow = (struct slice){f->names.ptr, flow_len};
+    f->file.path = slice_from(buf_slice(&f->names), flow_len);
+    return true;
+}
+
+/* Strips the checksum; false if it is not this line's. */
+static bool check_line(struct slice *line, uint32_t seed)
+{
+    struct slice crc;
+    uint64_t want;
+
+    if (line->len < FACTS_CRC_LEN + 1)
+        return false;
+    crc = slice_from(*line, line->len - FACTS_CRC_LEN);
+    line->len -= FACTS_CRC_LEN;
+    if (!read_number(crc, 16, &want) || want != crc32c(seed, line->ptr, line->len) ||
+        line->ptr[line->len - 1] != ' ')
+        return false;
+    line->len--;
+    return true;
+}
+
+static enum fact_type read_fact(struct slice line, uint32_t seed, struct fact *f)
+{
+    struct slice word;
+
+    if (!check_line(&line, seed))
+        return FACT_DAMAGED;
+    word = take_word(&line, ' ');
+    if (slice_equal(word, SLICE("at")))
+        return take_number(&line, ' ', 10, &f->file.key) &&
+                       take_number(&line, ' ', 10, &f->at.offset) &&
+                       take_number(&line, ' ', 16, &f->at.anchor)
+                   ? FACT_AT
+                   : FACT_DAMAGED;
+    if (slice_equal(word, SLICE("file")))
+        return read_file(line, f) ? FACT_FILE : FACT_DAMAGED;
+    if (slice_equal(word, SLICE("gone")))
+        return take_number(&line, ' ', 10, &f->file.key) ? FACT_GONE : FACT_DAMAGED;
+    if (slice_equal(word, SLICE("flow")) && decode_name(line, &f->names)) {
+        f->file.flow = buf_slice(&f->names);
+        return FACT_FLOW;
+    }
+    return FACT_DAMAGED;
+}
+
+void facts_init(struct fact *f)
+{
+    *f = (struct fact){0};
+    buf_init(&f->names, FACTS_NAMES_MAX);
+}
+
+bool facts_next(struct slice *text, uint32_t seed, struct fact *ret)
+{
+    struct slice line;
+
+    if (text->len == 0)
+        return false;
+    buf_reset(&ret->names);
+    if (!take_line(text, &line)) {
+        *text = slice_from(*text, text->len);
+        ret->type = FACT_DAMAGED;
+        return true;
+    }
+    ret->type = read_fact(line, seed, ret);
+    return true;
+}
+
+void facts_done(struct fact *f)
+{
+    buf_done(&f->names);
+}
+
+int facts_read_header(struct slice *text, uint64_t generation, uint64_t *ret_store,
+                      uint32_t *ret_seed)
+{
+    uint64_t format, store, number;
+    struct slice line, whole;
+    uint32_t seed;
+
+    if (!take_line(text, &line))
+        return -EBADMSG;
+    whole = line;
+    if (!slice_equal(take_word(&line, ' '), SLICE("kinetail-checkpoint")) ||
+        !take_number(&line, ' ', 10, &format))
+        return -EBADMSG;
+    if (!take_number(&line, ' ', 16, &store) || !take_number(&line, ' ', 10, &number) ||
+        number != generation)
+        return -EBADMSG;
+    seed = facts_seed(store, generation);
+    if (!check_line(&whole, seed))
+        return -EBADMSG;
+
+    /* Only now: a flipped bit must not look like a message from the future.  So every later format
+     * keeps this line as it is. */
+    if (format != FACTS_FORMAT)
+        return -ENOTSUP;
+    *ret_store = store;
+    *ret_seed = seed;
+    return 0;
+}

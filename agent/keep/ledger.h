@@ -1,0 +1,66 @@
+/* ledger -- how far one source is settled, while its records settle in any order.
+ *
+ * Per source a row of extents in file order; each belongs to one filling of one batch and counts
+ * its records that are not settled.
+ *
+ *   1. Every extent in the row waits for at least one record.
+ *   2. The settled prefix ends before the first record that is not settled; it never goes back.
+ *   3. An extent that is settled leaves at once: the first one moves the prefix, any other gives
+ *      its end to the one before, whose settling then carries both.
+ *   4. So there are never more extents than unsettled records, and the pool cannot run dry.
+ *
+ * Thinks: no I/O, and after ledger_pool_init nothing allocates or fails. */
+#ifndef LEDGER_H
+#define LEDGER_H
+
+#include "cursor.h"
+#include "list.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ledger {
+    struct list extents;
+    struct cursor settled;
+    void *owner; /* whoever wants to know that it moved; not looked into */
+};
+
+struct extent {
+    struct list node;
+    struct ledger *ledger;
+    struct cursor end;
+    uint64_t fill;
+    uint32_t waiting;
+};
+
+struct ledger_pool {
+    struct extent *extents; /* owns */
+    struct list free;
+};
+
+/* `count`: the most records that can be unsettled at a time.  Errors: -ENOMEM. */
+int ledger_pool_init(struct ledger_pool *p, size_t count);
+void ledger_pool_done(struct ledger_pool *p);
+
+/* Begins at `start`: everything before is settled, or none of our business. */
+void ledger_init(struct ledger *l, struct cursor start, void *owner);
+
+bool ledger_is_empty(const struct ledger *l);
+
+/* The extent for records that go into filling `fill` now; records are counted in with
+ * extent_out, at least one at once. */
+struct extent *ledger_extent(struct ledger *l, struct ledger_pool *p, uint64_t fill);
+
+static inline void extent_out(struct extent *e)
+{
+    e->waiting++;
+}
+
+/* Everything up to `end` has become records, or nothing.  True if the settled prefix moved. */
+bool ledger_advance(struct ledger *l, struct cursor end);
+
+/* `count` records of `e` are settled.  True if the settled prefix moved.  `e` may be gone then. */
+bool ledger_settle(struct ledger_pool *p, struct extent *e, uint32_t count);
+
+#endif

@@ -1,0 +1,22 @@
+/* state -- the state directory, ours alone while we run.
+ *
+ *   1. The lock is held by an open file description (F_OFD_SETLK): the kernel lets go of it when
+ *      the process ends, however it ends.
+ *
+ * Errors: 0 or -errno.  Blocks: on a slow disk. */
+#ifndef STATE_H
+#define STATE_H
+
+#include <sys/types.h>
+
+struct state {
+    int dir_fd, lock_fd, checkpoint_fd; /* own; -1: not open */
+};
+
+/* Makes the directory, with its parents, and what lies in it, if missing, and takes the lock.
+ * *ret_what is the path that an error is about, or NULL.  With -EBUSY *ret_owner is the other
+ * process, 0 if unknown.  Errors: -EBUSY: another agent uses it; mkdir(2)'s, open(2)'s. */
+int state_open(const char *path, struct state *ret, const char **ret_what, pid_t *ret_owner);
+void state_close(struct state *s);
+
+#endif

@@ -1,0 +1,256 @@
+/* main -- subcommands, and the order of birth and of death; nothing clever. */
+
+#include "clock.h"
+#include "keep/state.h"
+#include "run/config.h"
+#include "run/lane.h"
+#include "run/log.h"
+#include "run/loop.h"
+#include "run/version.h"
+#include "util.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2 }; /* wrong usage or configuration; EXIT_FAILURE is 1 */
+
+static const char default_config[] = "/etc/kinetail/kinetail.conf";
+
+struct options {
+    const char *command, *config, *state_dir;
+    bool print;
+};
+
+static int usage(FILE *to)
+{
+    fputs("kinetail " KINETAIL_VERSION " - ships log files to Amazon Kinesis and loses no line\n"
+          "\n"
+          "  kinetail [run]              follow the files of all flows, in the foreground\n"
+          "  kinetail check [--print]    report every mistake in the configuration\n"
+          "  kinetail version            say which version this is\n"
+          "\n"
+          "  -c, --config FILE           the configuration (default /etc/kinetail/kinetail.conf)\n"
+          "      --state-dir DIR         where positions are kept, instead of state_dir\n"
+          "  -h, --help                  this text\n"
+          "\n"
+          "Exit status: 0 well, 1 it failed, 2 wrong usage or configuration.\n",
+          to);
+    return to == stdout ? EXIT_SUCCESS : EXIT_USAGE;
+}
+
+/* --- check --- */
+
+static struct config *load(const struct options *o)
+{
+    struct config_mistakes mistakes = {0};
+    struct config *c = NULL;
+    int r = config_load(o->config, &c, &mistakes);
+
+    config_mistakes_print(&mistakes, stderr);
+    if (r < 0 && mistakes.count == 0)
+        fprintf(stderr, "%s: %s\n", o->config, strerrordesc_np(-r));
+    config_mistakes_done(&mistakes);
+    if (r < 0)
+        return NULL;
+    if (o->state_dir != NULL) {
+        free(c->state_dir);
+        c->state_dir = strdup(o->state_dir);
+        if (c->state_dir == NULL) {
+            config_free(c);
+            return NULL;
+        }
+    }
+    return c;
+}
+
+static int command_check(const struct options *o)
+{
+    struct config *c = load(o);
+    int r = 0;
+
+    if (c == NULL)
+        return EXIT_USAGE;
+    if (o->print)
+        r = config_print(c, stdout);
+    else if (isatty(STDOUT_FILENO))
+        printf("%s: no mistakes, %zu flows\n", o->config, c->flow_count);
+    config_free(c);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* --- run --- */
+
+struct signals {
+    struct loop_fd fd;
+    struct lane *lane;
+};
+
+static void signals_ready(struct loop_fd *f, uint32_t events)
+{
+    struct signals *s = CONTAINER_OF(f, struct signals, fd);
+    struct signalfd_siginfo info;
+
+    (void)events;
+    while (read(f->fd, &info, sizeof info) == (ssize_t)sizeof info)
+        lane_stop(s->lane);
+}
+
+/* Blocked before any thread starts, so that only the descriptor ever gets them. */
+static int signals_open(void)
+{
+    sigset_t mask;
+
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return -errno;
+    int fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+static enum log_level log_level_of(enum config_log_level level)
+{
+    static const enum log_level levels[] = {
+        [CONFIG_LOG_ERROR] = LOG_LEVEL_ERROR,
+        [CONFIG_LOG_WARNING] = LOG_LEVEL_WARNING,
+        [CONFIG_LOG_INFO] = LOG_LEVEL_INFO,
+        [CONFIG_LOG_DEBUG] = LOG_LEVEL_DEBUG,
+    };
+
+    return levels[level];
+}
+
+static int open_state(const struct config *c, struct state *ret)
+{
+    const char *what;
+    pid_t owner;
+    int r = state_open(c->state_dir, ret, &what, &owner);
+
+    if (r == -EBUSY)
+        log_error("state_dir '%s': in use by another kinetail (process %d); stop it, or give this "
+                  "one a state_dir of its own",
+                  c->state_dir, (int)owner);
+    else if (r < 0)
+        log_error("state_dir '%s%s%s': %s; it must be a directory that this user may write to",
+                  c->state_dir, what != NULL ? "/" : "", what != NULL ? what : "",
+                  strerrordesc_np(-r));
+    return r;
+}
+
+static int run_lane(const struct config *c, const struct state *state, int signal_fd)
+{
+    struct signals signals = {.fd = {signal_fd, signals_ready}};
+    struct lane *lane;
+    int r = lane_new(c, state, &clock_system, &lane);
+
+    if (r < 0)
+        return r == -EKEYREVOKED ? EXIT_USAGE : EXIT_FAILURE;
+    signals.lane = lane;
+    r = loop_add(lane_loop(lane), &signals.fd, EPOLLIN);
+    if (r == 0)
+        r = lane_run(lane);
+    loop_remove(lane_loop(lane), &signals.fd);
+    lane_free(lane);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int command_run(const struct options *o)
+{
+    struct config *c = load(o);
+    struct state state = {-1, -1, -1};
+    int signal_fd, r = EXIT_FAILURE;
+
+    if (c == NULL)
+        return EXIT_USAGE;
+    log_set_level(log_level_of(c->log_level));
+    signal_fd = signals_open();
+    if (signal_fd < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        log_error("start: signals or libcurl cannot be set up");
+        goto out;
+    }
+    if (open_state(c, &state) == 0)
+        r = run_lane(c, &state, signal_fd);
+    state_close(&state);
+    curl_global_cleanup();
+out:
+    if (signal_fd >= 0)
+        close(signal_fd);
+    config_free(c);
+    return r;
+}
+
+static int command_version(const struct options *o)
+{
+    (void)o;
+    puts("kinetail " KINETAIL_VERSION);
+    return EXIT_SUCCESS;
+}
+
+static int command_help(const struct options *o)
+{
+    (void)o;
+    return usage(stdout);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(const struct options *o);
+} commands[] = {
+    {"run", command_run},
+    {"check", command_check},
+    {"version", command_version},
+    {"help", command_help},
+};
+
+int main(int argc, char **argv)
+{
+    enum { OPT_STATE_DIR = 256, OPT_PRINT };
+    static const struct option long_options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"state-dir", required_argument, NULL, OPT_STATE_DIR},
+        {"print", no_argument, NULL, OPT_PRINT},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    struct options o = {.command = "run", .config = default_config};
+
+    for (int c; (c = getopt_long(argc, argv, "c:hV", long_options, NULL)) != -1;) {
+        switch (c) {
+        case 'c':
+            o.config = optarg;
+            break;
+        case OPT_STATE_DIR:
+            o.state_dir = optarg;
+            break;
+        case OPT_PRINT:
+            o.print = true;
+            break;
+        case 'h':
+            return usage(stdout);
+        case 'V':
+            return command_version(&o);
+        default:
+            return usage(stderr);
+        }
+    }
+    if (optind < argc)
+        o.command = argv[optind++];
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].name, o.command) == 0 && optind == argc)
+            return commands[i].run(&o);
+    if (optind < argc)
+        fprintf(stderr, "kinetail: '%s' is too much after '%s'\n\n", argv[optind], o.command);
+    else
+        fprintf(stderr, "kinetail: '%s' is not a command\n\n", o.command);
+    return usage(stderr);
+}

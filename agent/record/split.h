@@ -1,0 +1,24 @@
+/* split -- lines out of bytes.
+ *
+ * A line ends at its newline; what stands behind the last one is not a line yet.  Thinks: no I/O. */
+#ifndef SPLIT_H
+#define SPLIT_H
+
+#include "slice.h"
+
+#include <stdbool.h>
+
+/* Takes the next whole line off `in`.  The line is given without its newline, which follows it in
+ * memory.  False, and nothing is taken, if there is none. */
+static inline bool split_next(struct slice *in, struct slice *ret_line)
+{
+    const char *end = in->len > 0 ? memchr(in->ptr, '\n', in->len) : NULL;
+
+    if (end == NULL)
+        return false;
+    *ret_line = slice_first(*in, (size_t)(end - in->ptr));
+    *in = slice_from(*in, ret_line->len + 1);
+    return true;
+}
+
+#endif

@@ -1,0 +1,70 @@
+/* flow -- one flow of the configuration at work: the only place that knows all the rooms.
+ *
+ *     follower ─ a source has news ─▶ ready ─ room in a batch? ─▶ read, split, key ─▶ deliver
+ *     checkpoint ◀─ settled prefix ─ ledger ◀─ settled ─────────────────────────────────┘
+ *
+ *   1. Nothing is read while no batch has room: the file is the queue.
+ *   2. Sources take turns, a quantum each; a file with much to say does not silence the others.
+ *   3. From read to send nothing is allocated.
+ *
+ * Threads: one lane. */
+#ifndef FLOW_H
+#define FLOW_H
+
+#include "ship/deliver.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct checkpoint;
+struct checkpoint_report;
+struct client;
+struct config_flow;
+struct descriptors;
+struct digest;
+struct flow;
+struct loop;
+struct random;
+struct reader;
+struct service;
+struct watch;
+
+/* What a flow borrows from its lane until flow_free. */
+struct flow_place {
+    struct loop *loop;
+    struct watch *watch;
+    struct digest *digest;
+    struct random *random;
+    struct reader *reader;
+    struct descriptors *descriptors;
+    struct client *client;
+    struct checkpoint *checkpoint;
+    const struct checkpoint_report *report;
+    void (*noted)(void *user); /* the checkpoint has news to write */
+    void *user;
+};
+
+struct flow_stats {
+    uint64_t lines_read, bytes_read, lines_cut, half_lines;
+};
+
+/* Borrows `config` until flow_free.  Errors: -ENOMEM; deliver_new's, follower_new's. */
+int flow_new(const struct config_flow *config, const struct service *service,
+             const struct flow_place *place, struct flow **ret);
+void flow_free(struct flow *f);
+
+/* Finds the files; from now on news are read in turns. */
+void flow_start(struct flow *f);
+
+/* No more reading, and what is in the batches goes out now. */
+void flow_drain(struct flow *f);
+bool flow_is_drained(const struct flow *f);
+
+const char *flow_name(const struct flow *f);
+size_t flow_file_count(const struct flow *f);
+uint64_t flow_pending(const struct flow *f); /* records in batches */
+const struct flow_stats *flow_stats(const struct flow *f);
+const struct deliver_stats *flow_deliver_stats(const struct flow *f);
+
+#endif

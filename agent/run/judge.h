@@ -1,0 +1,23 @@
+/* judge -- what else must hold for a text, beyond its length.
+ *
+ * Each takes a text that is not empty and returns NULL if it will do; else what is wrong with it
+ * and what to do, as the rest of a sentence that begins with the text: "'x' " "is not absolute; …".
+ * Only judge_ca_file looks at the world (stat, access); the others think. */
+#ifndef JUDGE_H
+#define JUDGE_H
+
+const char *judge_region(const char *text);
+const char *judge_absolute(const char *text);
+const char *judge_ca_file(const char *text);
+const char *judge_name(const char *text);
+const char *judge_stream(const char *text);
+const char *judge_stream_arn(const char *text);
+const char *judge_endpoint(const char *text);
+const char *judge_access_key_id(const char *text);
+const char *judge_secret(const char *text);     /* also a session token */
+const char *judge_files_glob(const char *text); /* an absolute path with globs */
+const char *judge_glob(const char *text);       /* for `exclude`: any glob */
+const char *judge_utf8(const char *text);
+const char *judge_partition(const char *text); /* the TEXT of key = "const:TEXT"; may be empty */
+
+#endif

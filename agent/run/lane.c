@@ -1,0 +1,411 @@
+#include "run/lane.h"
+
+#include "clock.h"
+#include "digest.h"
+#include "disk.h"
+#include "keep/checkpoint.h"
+#include "keep/state.h"
+#include "random.h"
+#include "run/config.h"
+#include "run/flow.h"
+#include "run/log.h"
+#include "run/loop.h"
+#include "run/scribe.h"
+#include "run/version.h"
+#include "ship/client.h"
+#include "ship/creds.h"
+#include "ship/http.h"
+#include "ship/kinesis.h"
+#include "tail/follower.h"
+#include "util.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+enum {
+    LANE_SYNC_MS = 1000,       /* from the first fact written to its sync */
+    LANE_SYNC_AGAIN_MS = 5000, /* after one that failed */
+    LANE_SAY_EVERY_MS = 60 * 1000,
+    LANE_OTHER_FDS = 48, /* sockets, inotify, our own files, and those open for a moment */
+};
+
+struct lane {
+    const struct config *config;
+    const struct clock *clock;
+    struct loop *loop;
+    struct watch *watch;
+    struct scribe *scribe;
+    struct http *http;
+    struct client *client;
+    struct digest *digest;
+    struct random random;
+    struct reader reader;
+    struct descriptors descriptors;
+    struct checkpoint *checkpoint;
+    struct checkpoint_report report;
+    struct flow **flows; /* owns */
+    size_t flow_count;
+
+    struct loop_turn write;
+    struct loop_timer sync, drain;
+    struct scribe_job job;
+    struct log_limit write_said;
+    bool job_runs, stopping, drained;
+};
+
+/* --- the checkpoint's rhythm --- */
+
+static void lane_say_checkpoint(struct lane *l, const char *what, int error)
+{
+    uint64_t held;
+
+    if (log_limit_pass(&l->write_said, loop_now_ms(l->loop), LANE_SAY_EVERY_MS, &held))
+        log_error("checkpoint: %s: %s; delivery goes on, a restart now would send lines again; "
+                  "trying again in %d s",
+                  what, strerrordesc_np(-error), LANE_SYNC_AGAIN_MS / 1000);
+}
+
+static void lane_want_sync(struct lane *l, uint64_t delay_ms)
+{
+    if (!l->job_runs && !loop_timer_is_set(&l->sync) && checkpoint_wants_job(l->checkpoint))
+        loop_timer_set(l->loop, &l->sync, loop_now_ms(l->loop) + delay_ms);
+}
+
+static void lane_write(struct loop_turn *t)
+{
+    struct lane *l = CONTAINER_OF(t, struct lane, write);
+    int r = checkpoint_write(l->checkpoint);
+
+    if (r < 0)
+        lane_say_checkpoint(l, "writing", r);
+    lane_want_sync(l, r < 0 ? LANE_SYNC_AGAIN_MS : LANE_SYNC_MS);
+}
+
+static void lane_noted(void *user)
+{
+    struct lane *l = user;
+
+    loop_want_turn(l->loop, &l->write);
+}
+
+static void lane_sync(struct loop_timer *t)
+{
+    struct lane *l = CONTAINER_OF(t, struct lane, sync);
+    int r = checkpoint_job_begin(l->checkpoint);
+
+    if (r < 0) {
+        lane_say_checkpoint(l, "preparing", r);
+        lane_want_sync(l, LANE_SYNC_AGAIN_MS);
+        return;
+    }
+    l->job_runs = true;
+    scribe_give(l->scribe, &l->job);
+}
+
+static void lane_job_run(struct scribe_job *j)
+{
+    struct lane *l = CONTAINER_OF(j, struct lane, job);
+
+    checkpoint_job_run(l->checkpoint);
+}
+
+static void lane_job_done(struct scribe_job *j)
+{
+    struct lane *l = CONTAINER_OF(j, struct lane, job);
+    int r = checkpoint_job_end(l->checkpoint);
+
+    l->job_runs = false;
+    if (r < 0)
+        lane_say_checkpoint(l, "making it durable", r);
+    else
+        l->write_said = (struct log_limit){0};
+    lane_want_sync(l, r < 0 ? LANE_SYNC_AGAIN_MS : LANE_SYNC_MS);
+    if (checkpoint_is_dirty(l->checkpoint))
+        lane_noted(l);
+}
+
+/* --- birth --- */
+
+static int lane_open_checkpoint(struct lane *l, const struct state *state)
+{
+    int r = checkpoint_open(&disk_system, state->checkpoint_fd, &l->checkpoint, &l->report);
+
+    if (r == -ENOTSUP)
+        log_error("checkpoint: '%s/checkpoint' was written by a newer kinetail; install that one "
+                  "again, or move the directory away to begin anew",
+                  l->config->state_dir);
+    else if (r < 0)
+        log_error("checkpoint: '%s/checkpoint': %s", l->config->state_dir, strerrordesc_np(-r));
+    else if (l->report.damaged > 0 || l->report.moved_aside > 0)
+        log_warn("checkpoint: %" PRIu64 " damaged lines, %u files moved aside; some lines may be "
+                 "sent again",
+                 l->report.damaged, l->report.moved_aside);
+    return r;
+}
+
+/* Half of what we may open is for log files; the rest is never needed, but spares thinking. */
+static size_t lane_file_limit(void)
+{
+    struct rlimit limit;
+    size_t soft;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 512;
+    if (limit.rlim_cur < limit.rlim_max) {
+        struct rlimit more = {limit.rlim_max, limit.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+            limit = more;
+    }
+    soft = (size_t)MIN(limit.rlim_cur, (rlim_t)65536);
+    return soft > 2 * (size_t)LANE_OTHER_FDS ? soft - MAX(soft / 4, (size_t)LANE_OTHER_FDS)
+                                             : MAX(soft / 4, (size_t)4);
+}
+
+static int lane_new_client(struct lane *l)
+{
+    const struct config *c = l->config;
+    const struct creds configured = {
+        .access_key_id = slice_of(c->credentials.access_key_id),
+        .secret_access_key = slice_of(c->credentials.secret_access_key),
+        .session_token = slice_of(c->credentials.session_token),
+    };
+    const struct http_settings http = {.ca_file = c->tls.ca_file, .user_agent = KINETAIL_AGENT};
+    struct client_settings client = {.region = slice_of(c->region),
+                                     .service = slice_of(kinesis_service.signing_name)};
+    struct creds found;
+    const char *why;
+    size_t calls = 0;
+    int r;
+
+    if (creds_find(&configured, &found, &why) < 0) {
+        log_error("credentials: %s", why);
+        return -EKEYREVOKED;
+    }
+    client.access_key_id = found.access_key_id;
+    client.secret_access_key = found.secret_access_key;
+    client.session_token = found.session_token;
+    if (c->endpoint.kinesis != NULL)
+        r = endpoint_from_url(slice_of(c->endpoint.kinesis), &client.endpoint);
+    else
+        r = endpoint_of_region(client.service, client.region, &client.endpoint);
+    if (r < 0) {
+        log_error("endpoint.kinesis: '%s': %s", c->endpoint.kinesis, strerrordesc_np(-r));
+        return r;
+    }
+    for (size_t i = 0; i < c->flow_count; i++)
+        calls += c->flows[i].max_in_flight;
+    if ((r = http_new(l->loop, &http, &l->http)) < 0 || (r = http_reserve(l->http, calls)) < 0)
+        return r;
+    return client_new(http_transport(l->http), l->clock, &client, &l->client);
+}
+
+static int lane_new_flows(struct lane *l)
+{
+    const struct flow_place place = {
+        .loop = l->loop,
+        .watch = l->watch,
+        .digest = l->digest,
+        .random = &l->random,
+        .reader = &l->reader,
+        .descriptors = &l->descriptors,
+        .client = l->client,
+        .checkpoint = l->checkpoint,
+        .report = &l->report,
+        .noted = lane_noted,
+        .user = l,
+    };
+
+    l->flows = calloc(l->config->flow_count, sizeof(struct flow *));
+    if (l->flows == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < l->config->flow_count; i++) {
+        int r = flow_new(&l->config->flows[i], &kinesis_service, &place, &l->flows[i]);
+        if (r < 0) {
+            log_error("flow %s: %s", l->config->flows[i].name, strerrordesc_np(-r));
+            return r;
+        }
+        l->flow_count++;
+    }
+    return 0;
+}
+
+static void lane_drain_over(struct loop_timer *t)
+{
+    struct lane *l = CONTAINER_OF(t, struct lane, drain);
+
+    l->drained = true;
+}
+
+int lane_new(const struct config *config, const struct state *state, const struct clock *clock,
+             struct lane **ret)
+{
+    struct lane *l = calloc(1, sizeof *l);
+    int r;
+
+    if (l == NULL)
+        return -ENOMEM;
+    l->config = config;
+    l->clock = clock;
+    l->job = (struct scribe_job){.run = lane_job_run, .done = lane_job_done};
+    l->descriptors.limit = lane_file_limit();
+    list_init(&l->descriptors.opened);
+    loop_turn_init(&l->write, lane_write);
+    random_seed(&l->random);
+    r = lane_open_checkpoint(l, state);
+    if (r < 0)
+        goto out;
+    if ((r = digest_new(&l->digest)) < 0 ||
+        (r = reader_init(&l->reader, l->digest, kinesis_service.record_max)) < 0 ||
+        (r = loop_new(clock, &l->loop)) < 0 ||
+        (r = loop_timer_init(l->loop, &l->sync, lane_sync)) < 0 ||
+        (r = loop_timer_init(l->loop, &l->drain, lane_drain_over)) < 0 ||
+        (r = scribe_new(l->loop, &l->scribe)) < 0) {
+        log_error("start: %s", strerrordesc_np(-r));
+        goto out;
+    }
+    r = watch_new(l->loop, &l->watch);
+    if (r < 0) {
+        log_error("watch: inotify: %s%s", strerrordesc_np(-r),
+                  r == -EMFILE ? "; raise fs.inotify.max_user_instances" : "");
+        goto out;
+    }
+    if ((r = lane_new_client(l)) < 0 || (r = lane_new_flows(l)) < 0)
+        goto out;
+    *ret = l;
+    return 0;
+out:
+    lane_free(l);
+    return r;
+}
+
+void lane_free(struct lane *l)
+{
+    if (l == NULL)
+        return;
+    for (size_t i = 0; i < l->flow_count; i++)
+        flow_free(l->flows[i]);
+    free(l->flows);
+    scribe_free(l->scribe);
+    if (l->job_runs)
+        (void)checkpoint_job_end(l->checkpoint);
+    (void)checkpoint_close(l->checkpoint);
+    client_free(l->client);
+    http_free(l->http);
+    watch_free(l->watch);
+    if (l->loop != NULL) {
+        loop_turn_cancel(&l->write);
+        loop_timer_done(l->loop, &l->sync);
+        loop_timer_done(l->loop, &l->drain);
+    }
+    loop_free(l->loop);
+    reader_done(&l->reader);
+    digest_free(l->digest);
+    free(l);
+}
+
+/* --- life --- */
+
+struct loop *lane_loop(struct lane *l)
+{
+    return l->loop;
+}
+
+static bool lane_is_drained(const struct lane *l)
+{
+    for (size_t i = 0; i < l->flow_count; i++)
+        if (!flow_is_drained(l->flows[i]))
+            return false;
+    return true;
+}
+
+void lane_stop(struct lane *l)
+{
+    if (l->stopping) {
+        l->drained = true;
+        return;
+    }
+    l->stopping = true;
+    log_info("stopping: reading stops, what was read is delivered within %.1f s",
+             (double)l->config->drain_timeout_ms / 1000);
+    for (size_t i = 0; i < l->flow_count; i++)
+        flow_drain(l->flows[i]);
+    loop_timer_set(l->loop, &l->drain, loop_now_ms(l->loop) + l->config->drain_timeout_ms);
+}
+
+static void lane_start(struct lane *l)
+{
+    size_t files = 0;
+    int r;
+
+    for (size_t i = 0; i < l->flow_count; i++) {
+        flow_start(l->flows[i]);
+        files += flow_file_count(l->flows[i]);
+    }
+
+    /* Where each file begins is durable before the first line is read: a crash from here on must
+     * not move a beginning "at the end" further on. */
+    r = checkpoint_write(l->checkpoint);
+    if (r == 0 && (r = checkpoint_job_begin(l->checkpoint)) == 0) {
+        checkpoint_job_run(l->checkpoint);
+        r = checkpoint_job_end(l->checkpoint);
+    }
+    if (r < 0)
+        lane_say_checkpoint(l, "writing where the files begin", r);
+    log_info("kinetail " KINETAIL_VERSION ": following %zu files in %zu flows", files,
+             l->flow_count);
+}
+
+/* The account of a run, for the morning after. */
+static void lane_say_account(const struct lane *l)
+{
+    for (size_t i = 0; i < l->flow_count; i++) {
+        const struct flow_stats *f = flow_stats(l->flows[i]);
+        const struct deliver_stats *d = flow_deliver_stats(l->flows[i]);
+
+        log_info("flow %s: %" PRIu64 " lines read, %" PRIu64 " records sent in %" PRIu64
+                 " requests, %" PRIu64 " sent again, %" PRIu64 " cut; %" PRIu64
+                 " not delivered yet, they are read again at the next start",
+                 flow_name(l->flows[i]), f->lines_read, d->records_sent, d->requests_ok,
+                 d->records_retried, f->lines_cut, flow_pending(l->flows[i]));
+    }
+}
+
+/* Everything is said and done: the last facts become durable. */
+static int lane_finish(struct lane *l)
+{
+    int r;
+
+    scribe_free(l->scribe);
+    l->scribe = NULL;
+    if (l->job_runs)
+        (void)checkpoint_job_end(l->checkpoint);
+    l->job_runs = false;
+    r = checkpoint_write(l->checkpoint);
+    if (r == 0 || checkpoint_wants_job(l->checkpoint)) {
+        r = checkpoint_job_begin(l->checkpoint);
+        if (r == 0) {
+            checkpoint_job_run(l->checkpoint);
+            r = checkpoint_job_end(l->checkpoint);
+        }
+    }
+    if (r < 0)
+        log_error("checkpoint: the last one could not be written: %s; some lines will be sent "
+                  "again",
+                  strerrordesc_np(-r));
+    return r;
+}
+
+int lane_run(struct lane *l)
+{
+    int r = 0;
+
+    lane_start(l);
+    while (r == 0 && !(l->stopping && (l->drained || lane_is_drained(l))))
+        r = loop_step(l->loop, -1);
+    if (r < 0)
+        log_error("loop: %s; stopping", strerrordesc_np(-r));
+    lane_say_account(l);
+    return r < 0 ? r : lane_finish(l);
+}

@@ -1,0 +1,32 @@
+/* aws_error -- what kind of trouble an AWS error code means, and what a person can do.
+ *
+ * Codes and their meaning: the Common Errors page of each service's API reference and the
+ * retryable codes of the AWS SDKs' standard retry mode (2026). */
+#ifndef AWS_ERROR_H
+#define AWS_ERROR_H
+
+#include "slice.h"
+
+enum aws_error_class {
+    AWS_ERROR_THROTTLED,   /* too fast: back off, narrow the window */
+    AWS_ERROR_TRANSIENT,   /* the network's fault or theirs: again later */
+    AWS_ERROR_CREDENTIALS, /* they do not know us, or not now: a person must look */
+    AWS_ERROR_OPERATOR,    /* stream, permission, key: a person must look */
+    AWS_ERROR_REFUSED,     /* this request will not be taken as it stands */
+};
+
+/* Classifies a code as aws_error_code gives it; an unknown code is REFUSED. */
+enum aws_error_class aws_error_class(struct slice code);
+
+/* Classifies a code that came with an HTTP status; the status decides what the code does not. */
+enum aws_error_class aws_error_class_of_status(struct slice code, long status);
+
+/* What a person can do about it, as a clause; never NULL. */
+const char *aws_error_advice(struct slice code, enum aws_error_class c);
+
+/* Error code and message of an answer, both borrowed from the arguments and possibly empty.
+ * `type_header` is the answer's x-amzn-errortype.  The body may be JSON, XML, or anything. */
+struct slice aws_error_code(struct slice type_header, struct slice body);
+struct slice aws_error_message(struct slice body);
+
+#endif

@@ -1,0 +1,406 @@
+#include "ship/http.h"
+
+#include "buf.h"
+#include "list.h"
+#include "run/loop.h"
+#include "util.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+
+enum {
+    HTTP_SEND_BUFFER = 512 * 1024, /* bytes libcurl hands to send(2) at once, at most */
+    HTTP_HEADER_MAX = 256,         /* of an answer's header that we keep */
+    HTTP_OWN_HEADERS = 1,          /* "Expect:" */
+};
+
+/* A call's place: everything it needs was made before it came. */
+struct http_slot {
+    struct list node; /* in `idle` or `busy` */
+    struct http *http;
+    CURL *easy;
+    struct http_call *call;
+    /* libcurl only reads these nodes; building the list by hand spares an allocation each. */
+    struct curl_slist headers[HTTP_HEADERS_MAX + HTTP_OWN_HEADERS];
+    struct buf body;
+    char error_type[HTTP_HEADER_MAX], request_id[HTTP_HEADER_MAX];
+    size_t error_type_len, request_id_len;
+    char why[CURL_ERROR_SIZE];
+};
+
+/* A socket of libcurl's in our loop. */
+struct http_socket {
+    struct loop_fd fd;
+    struct http *http;
+    struct list node;
+};
+
+struct http {
+    struct transport transport;
+    struct loop *loop;
+    struct http_settings settings;
+    CURLM *multi;
+    struct loop_timer timer;
+    struct loop_turn turn; /* collects what is finished */
+    struct list idle, busy, sockets;
+    size_t slot_count;
+};
+
+/* The one place where libcurl's codes become ours. */
+static int http_errno(CURLcode code)
+{
+    switch (code) {
+    case CURLE_OK:
+        return 0;
+    case CURLE_OUT_OF_MEMORY:
+        return -ENOMEM;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return -EHOSTUNREACH;
+    case CURLE_COULDNT_CONNECT:
+        return -ECONNREFUSED;
+    case CURLE_OPERATION_TIMEDOUT:
+        return -ETIMEDOUT;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+        return -EKEYREJECTED;
+    case CURLE_WRITE_ERROR:
+        return -EMSGSIZE; /* http_body is the only one to refuse bytes */
+    default:
+        return -ECONNRESET;
+    }
+}
+
+static size_t http_body(char *data, size_t size, size_t count, void *user)
+{
+    struct http_slot *s = user;
+
+    return buf_append(&s->body, (struct slice){data, size * count}) < 0 ? 0 : size * count;
+}
+
+/* If `line` is the header `name`, keeps its value. */
+static void http_keep_header(struct slice line, struct slice name, char *to, size_t *ret_len)
+{
+    struct slice value;
+
+    if (line.len <= name.len || line.ptr[name.len] != ':' ||
+        strncasecmp(line.ptr, name.ptr, name.len) != 0)
+        return;
+    value = slice_from(line, name.len + 1);
+    while (value.len > 0 && (value.ptr[0] == ' ' || value.ptr[0] == '\t'))
+        value = slice_from(value, 1);
+    while (value.len > 0 && (unsigned char)value.ptr[value.len - 1] <= ' ')
+        value.len--;
+    *ret_len = MIN(value.len, (size_t)HTTP_HEADER_MAX);
+    memcpy(to, value.ptr, *ret_len);
+}
+
+static size_t http_header(char *data, size_t size, size_t count, void *user)
+{
+    struct http_slot *s = user;
+    struct slice line = {data, size * count};
+
+    http_keep_header(line, SLICE("x-amzn-errortype"), s->error_type, &s->error_type_len);
+    http_keep_header(line, SLICE("x-amzn-requestid"), s->request_id, &s->request_id_len);
+    return line.len;
+}
+
+/* Takes the slot's call out of libcurl; the slot is idle afterwards. */
+static struct http_call *http_release(struct http_slot *s)
+{
+    struct http_call *call = s->call;
+
+    (void)curl_multi_remove_handle(s->http->multi, s->easy);
+    s->call = NULL;
+    call->slot = NULL;
+    list_remove(&s->node);
+    list_append(&s->http->idle, &s->node);
+    return call;
+}
+
+static void http_finish(struct http_slot *s, CURLcode code)
+{
+    struct http_answer answer = {.error = http_errno(code), .why = ""};
+    struct http_call *call;
+
+    if (code == CURLE_OK)
+        (void)curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &answer.status);
+    else
+        answer.why = s->why[0] != '\0' ? s->why : curl_easy_strerror(code);
+
+    /* The slot first: the callee may send again at once, and then takes another or this very
+     * one; so what the answer borrows lives in the slot only until `done` returns. */
+    call = http_release(s);
+    answer.body = buf_slice(&s->body);
+    answer.error_type = (struct slice){s->error_type, s->error_type_len};
+    answer.request_id = (struct slice){s->request_id, s->request_id_len};
+    call->done(call, &answer);
+}
+
+static void http_collect(struct loop_turn *t)
+{
+    struct http *h = CONTAINER_OF(t, struct http, turn);
+    int left;
+
+    for (CURLMsg *m; (m = curl_multi_info_read(h->multi, &left)) != NULL;) {
+        struct http_slot *s = NULL;
+        CURLcode code = m->data.result;
+
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        (void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&s);
+        http_finish(s, code);
+    }
+}
+
+static void http_act(struct http *h, curl_socket_t fd, int events)
+{
+    int running;
+
+    (void)curl_multi_socket_action(h->multi, fd, events, &running);
+    loop_want_turn(h->loop, &h->turn);
+}
+
+static void http_socket_ready(struct loop_fd *f, uint32_t events)
+{
+    struct http_socket *s = CONTAINER_OF(f, struct http_socket, fd);
+
+    http_act(s->http, f->fd,
+             ((events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |
+                 ((events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
+                 ((events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0));
+}
+
+static void http_timer_fired(struct loop_timer *t)
+{
+    http_act(CONTAINER_OF(t, struct http, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void http_forget_socket(struct http *h, struct http_socket *s)
+{
+    loop_remove(h->loop, &s->fd);
+    list_remove(&s->node);
+    free(s);
+}
+
+/* libcurl: what to wait for on a socket. */
+static int http_on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *mine)
+{
+    struct http *h = user;
+    struct http_socket *s = mine;
+    uint32_t events = ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) |
+                      ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
+
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (s != NULL)
+            http_forget_socket(h, s);
+        return 0;
+    }
+    if (s != NULL)
+        return loop_change(h->loop, &s->fd, events) < 0 ? -1 : 0;
+
+    s = calloc(1, sizeof *s); /* once a connection, not once a request */
+    if (s == NULL)
+        return -1;
+    s->fd = (struct loop_fd){fd, http_socket_ready};
+    s->http = h;
+    list_init(&s->node);
+    if (loop_add(h->loop, &s->fd, events) < 0) {
+        free(s);
+        return -1;
+    }
+    list_append(&h->sockets, &s->node);
+    (void)curl_multi_assign(h->multi, fd, s);
+    return 0;
+}
+
+/* libcurl: when to call it at the latest.  It must not be called from here. */
+static int http_on_timer(CURLM *multi, long timeout_ms, void *user)
+{
+    struct http *h = user;
+
+    (void)multi;
+    if (timeout_ms < 0)
+        loop_timer_cancel(h->loop, &h->timer);
+    else
+        loop_timer_set(h->loop, &h->timer, loop_now_ms(h->loop) + (uint64_t)timeout_ms);
+    return 0;
+}
+
+static int http_send(struct transport *t, struct http_call *call)
+{
+    struct http *h = CONTAINER_OF(t, struct http, transport);
+    struct http_slot *s;
+    size_t n = 0;
+
+    if (list_is_empty(&h->idle))
+        return -EAGAIN;
+    s = CONTAINER_OF(h->idle.next, struct http_slot, node);
+    for (; n < HTTP_HEADERS_MAX && call->headers[n] != NULL; n++) {
+        /* curl_slist is not const, but CURLOPT_HTTPHEADER only reads. */
+        s->headers[n].data = (char *)(uintptr_t)call->headers[n];
+        s->headers[n].next = &s->headers[n + 1];
+    }
+    /* Or a body over 1 MB waits a round trip for "100 Continue". */
+    s->headers[n].data = (char *)(uintptr_t) "Expect:";
+    s->headers[n].next = NULL;
+
+    buf_reset(&s->body);
+    s->error_type_len = s->request_id_len = 0;
+    s->why[0] = '\0';
+    curl_easy_setopt(s->easy, CURLOPT_URL, call->url);
+    curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers);
+    curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, call->body.ptr);
+    curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
+    curl_easy_setopt(s->easy, CURLOPT_TIMEOUT_MS, (long)call->timeout_ms);
+    if (curl_multi_add_handle(h->multi, s->easy) != CURLM_OK)
+        return -ENOMEM;
+    s->call = call;
+    call->slot = s;
+    list_remove(&s->node);
+    list_append(&h->busy, &s->node);
+    return 0;
+}
+
+static void http_cancel(struct transport *t, struct http_call *call)
+{
+    (void)t;
+    if (call->slot != NULL)
+        (void)http_release(call->slot);
+}
+
+static void http_slot_free(struct http_slot *s)
+{
+    if (s->easy != NULL)
+        curl_easy_cleanup(s->easy);
+    list_remove(&s->node);
+    buf_done(&s->body);
+    free(s);
+}
+
+static int http_slot_new(struct http *h)
+{
+    struct http_slot *s = calloc(1, sizeof *s);
+    bool ok;
+
+    if (s == NULL)
+        return -ENOMEM;
+    list_init(&s->node);
+    s->http = h;
+    buf_init(&s->body, HTTP_ANSWER_MAX);
+    s->easy = curl_easy_init();
+    ok = s->easy != NULL;
+
+#define SET(option, value) (ok = ok && curl_easy_setopt(s->easy, option, value) == CURLE_OK)
+    SET(CURLOPT_PRIVATE, s);
+    SET(CURLOPT_POST, 1L);
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)HTTP_CONNECT_TIMEOUT_MS);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_SEND_BUFFER);
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_PROXY, ""); /* not even the environment's: not a setting yet */
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    if (h->settings.ca_file != NULL)
+        SET(CURLOPT_CAINFO, h->settings.ca_file);
+    SET(CURLOPT_USERAGENT, h->settings.user_agent);
+    SET(CURLOPT_WRITEFUNCTION, http_body);
+    SET(CURLOPT_WRITEDATA, s);
+    SET(CURLOPT_HEADERFUNCTION, http_header);
+    SET(CURLOPT_HEADERDATA, s);
+    SET(CURLOPT_ERRORBUFFER, s->why);
+#undef SET
+    if (!ok) {
+        http_slot_free(s);
+        return -ENOMEM;
+    }
+    list_append(&h->idle, &s->node);
+    return 0;
+}
+
+int http_new(struct loop *loop, const struct http_settings *settings, struct http **ret)
+{
+    struct http *h = calloc(1, sizeof *h);
+    int r = -ENOMEM;
+
+    if (h == NULL)
+        return -ENOMEM;
+    h->transport = (struct transport){http_send, http_cancel};
+    h->loop = loop;
+    h->settings = *settings;
+    list_init(&h->idle);
+    list_init(&h->busy);
+    list_init(&h->sockets);
+    loop_turn_init(&h->turn, http_collect);
+    h->multi = curl_multi_init();
+    if (h->multi == NULL)
+        goto out;
+    r = loop_timer_init(loop, &h->timer, http_timer_fired);
+    if (r < 0)
+        goto out;
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, http_on_socket);
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+    curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, http_on_timer);
+    curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+    curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+    *ret = h;
+    return 0;
+out:
+    http_free(h);
+    return r;
+}
+
+void http_free(struct http *h)
+{
+    if (h == NULL)
+        return;
+    LIST_EACH(&h->busy, n, after)
+    {
+        struct http_slot *s = CONTAINER_OF(n, struct http_slot, node);
+        (void)http_release(s);
+    }
+    LIST_EACH(&h->idle, n, after)
+    {
+        http_slot_free(CONTAINER_OF(n, struct http_slot, node));
+    }
+    if (h->multi != NULL)
+        (void)curl_multi_cleanup(h->multi);
+    LIST_EACH(&h->sockets, n, after)
+    {
+        http_forget_socket(h, CONTAINER_OF(n, struct http_socket, node));
+    }
+    loop_timer_done(h->loop, &h->timer);
+    loop_turn_cancel(&h->turn);
+    free(h);
+}
+
+int http_reserve(struct http *h, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int r = http_slot_new(h);
+        if (r < 0)
+            return r;
+    }
+    h->slot_count += count;
+
+    /* As many idle connections kept as calls can be on their way. */
+    (void)curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)h->slot_count);
+    return 0;
+}
+
+struct transport *http_transport(struct http *h)
+{
+    return &h->transport;
+}

@@ -1,0 +1,50 @@
+/* transport -- the seam between requests and the network: real sockets, or a test's.
+ *
+ *   1. A call that was sent ends exactly once, in `done`, from the loop and never from within
+ *      transport_send; or it is cancelled, and then `done` does not come.
+ *   2. The call, its texts and its body are borrowed from send to done or cancel. */
+#ifndef TRANSPORT_H
+#define TRANSPORT_H
+
+#include "slice.h"
+
+#include <stdint.h>
+
+enum { HTTP_HEADERS_MAX = 8 };
+
+struct http_answer {
+    int error;            /* 0: an answer came, whole; else -errno */
+    const char *why;      /* with an error: the library's words; else "" */
+    long status;          /* HTTP status; 0 with an error */
+    struct slice body;    /* at most HTTP_ANSWER_MAX; borrowed like the rest until done returns */
+    struct slice error_type; /* x-amzn-errortype, may be empty */
+    struct slice request_id; /* x-amzn-requestid, may be empty */
+};
+
+/* A POST. */
+struct http_call {
+    const char *url;
+    const char *headers[HTTP_HEADERS_MAX]; /* "Name: value"; NULL ends them */
+    struct slice body;
+    uint32_t timeout_ms; /* for the whole call */
+    void (*done)(struct http_call *call, const struct http_answer *answer);
+    void *slot; /* the transport's own */
+};
+
+struct transport {
+    /* Errors: -EAGAIN if as many calls as were announced are on their way; -ENOMEM. */
+    int (*send)(struct transport *t, struct http_call *call);
+    void (*cancel)(struct transport *t, struct http_call *call);
+};
+
+static inline int transport_send(struct transport *t, struct http_call *call)
+{
+    return t->send(t, call);
+}
+
+static inline void transport_cancel(struct transport *t, struct http_call *call)
+{
+    t->cancel(t, call);
+}
+
+#endif

@@ -1,0 +1,1053 @@
+#include "tail/follower.h"
+
+#include "digest.h"
+#include "run/log.h"
+#include "run/loop.h"
+#include "tail/generation.h"
+#include "tail/identity.h"
+#include "util.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    FOLLOWER_TICK_MS = 1000,          /* looks after files without a name */
+    FOLLOWER_RENAMED_MS = 60 * 1000,  /* a writer may hold a renamed file for so long */
+    FOLLOWER_DELETED_MS = 15 * 1000,  /* … and a deleted one, whose space we hold with it */
+    FOLLOWER_BIRTH_SLACK_S = 10,      /* made so shortly before the last commit: not seen then */
+};
+
+static const int64_t second_ns = INT64_C(1000000000);
+
+struct follower {
+    struct loop *loop;
+    struct watch *watch;
+    struct digest *digest;
+    struct descriptors *descriptors;
+    struct follower_settings settings;
+    struct follower_events events;
+    struct follower_past *past;
+    size_t past_count;
+    struct map past_by_ino, by_ino;
+    struct roster *roster;
+    struct list named, nameless;
+    size_t count;
+    struct loop_timer tick;
+    bool starting, closing;
+};
+
+static struct source *source_of(struct list *node)
+{
+    return CONTAINER_OF(node, struct source, all);
+}
+
+static const char *flow_of(const struct follower *f)
+{
+    return f->settings.roster.flow;
+}
+
+static int64_t wall_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t); /* to compare with the file system's birth times */
+    return (int64_t)t.tv_sec * second_ns + t.tv_nsec;
+}
+
+/* --- sources --- */
+
+static uint64_t ino_hash(const struct source_id *id)
+{
+    return map_hash_u64(id->ino);
+}
+
+/* The source that this file is, if we have it. */
+static struct source *find_source(const struct follower *f, const struct source_id *id)
+{
+    struct map_node *n = map_find(&f->by_ino, ino_hash(id));
+
+    for (; n != NULL; n = map_find_next(n)) {
+        struct source *s = CONTAINER_OF(n, struct source, by_ino);
+        if (s->id.dev == id->dev && source_id_is_same_object(&s->id, id))
+            return s;
+    }
+    return NULL;
+}
+
+static void source_close(struct follower *f, struct source *s)
+{
+    if (s->fd < 0)
+        return;
+    watch_remove(f->watch, &s->sub);
+    close(s->fd);
+    s->fd = -1;
+    list_remove(&s->opened);
+    f->descriptors->count--;
+}
+
+static void source_adopt_fd(struct follower *f, struct source *s, int fd)
+{
+    s->fd = fd;
+    list_append(&f->descriptors->opened, &s->opened);
+    f->descriptors->count++;
+}
+
+static void source_inode_event(struct watch_sub *sub, uint32_t mask, const char *name);
+
+/* Takes `fd` if it succeeds. */
+static int source_new(struct follower *f, const struct source_id *id, struct cursor at,
+                      const char *path, int fd, void *slot, struct source **ret)
+{
+    struct source *s = calloc(1, sizeof *s);
+    int r;
+
+    if (s == NULL)
+        return -ENOMEM;
+    s->id = *id;
+    s->at = at;
+    s->fd = -1;
+    s->path = strdup(path);
+    s->follower = f;
+    s->sub.event = source_inode_event;
+    s->quiet_since_ms = loop_now_ms(f->loop);
+    list_init(&s->all);
+    list_init(&s->opened);
+    r = s->path == NULL ? -ENOMEM : map_insert(&f->by_ino, &s->by_ino, ino_hash(id));
+    if (r == 0) {
+        r = f->events.met(f->events.user, s, slot);
+        if (r < 0)
+            map_remove(&f->by_ino, &s->by_ino);
+    }
+    if (r < 0) {
+        free(s->path);
+        free(s);
+        return r;
+    }
+    list_append(&f->named, &s->all);
+    f->count++;
+    source_adopt_fd(f, s, fd);
+    *ret = s;
+    return 0;
+}
+
+/* Nobody has to wait for this source any more. */
+static void release_successor(struct follower *f, struct source *s)
+{
+    struct source *next = s->before;
+
+    if (next == NULL)
+        return;
+    s->before = NULL;
+    next->after = NULL;
+    f->events.news(f->events.user, next);
+}
+
+static void put_after(struct source *s, struct source *predecessor)
+{
+    if (s == predecessor || predecessor->at_end || predecessor->before != NULL || s->after != NULL)
+        return;
+    s->after = predecessor;
+    predecessor->before = s;
+}
+
+static void source_free(struct follower *f, struct source *s)
+{
+    struct name *ghost = s->name;
+
+    assert(s->names == 0);
+    release_successor(f, s);
+    if (s->after != NULL)
+        s->after->before = NULL;
+    source_close(f, s);
+    map_remove(&f->by_ino, &s->by_ino);
+    list_remove(&s->all);
+    f->count--;
+
+    /* The name that it had last waits for nothing more; the next look forgets it.  Not here: the
+     * roster may be walking its names. */
+    if (ghost != NULL && ghost->last == s) {
+        ghost->last = NULL;
+        roster_look(f->roster, ghost);
+    }
+    free(s->path);
+    free(s);
+}
+
+static bool is_nameless(const struct source *s)
+{
+    return s->names == 0;
+}
+
+static int set_path(struct source *s, const char *path)
+{
+    char *copy;
+
+    if (strcmp(s->path, path) == 0)
+        return 0;
+    copy = strdup(path);
+    if (copy == NULL)
+        return -ENOMEM;
+    free(s->path);
+    s->path = copy;
+    return 1;
+}
+
+static void say_path(struct follower *f, struct source *s, const char *path)
+{
+    if (set_path(s, path) > 0)
+        f->events.changed(f->events.user, s);
+}
+
+/* --- descriptors --- */
+
+/* Lets go of a nameless source that is read to its very end and settled. */
+static bool let_go(struct follower *f, struct source *s)
+{
+    if (!s->at_end || !s->ending || !f->events.is_settled(f->events.user, s))
+        return false;
+    f->events.left(f->events.user, s);
+    source_free(f, s);
+    return true;
+}
+
+/* The grace time is over: what it has left leaves, with or without a newline. */
+static void begin_ending(struct follower *f, struct source *s)
+{
+    s->ending = true;
+    s->at_end = false;
+    f->events.news(f->events.user, s);
+}
+
+/* Closes what was not read for longest, until the limit holds or nothing more can be closed.  The
+ * lane's flows share the limit, so a source may be another follower's. */
+static void close_beyond_limit(const struct descriptors *d, const struct source *keep)
+{
+    if (d->count <= d->limit)
+        return;
+    LIST_EACH(&d->opened, node, after)
+    {
+        struct source *s = CONTAINER_OF(node, struct source, opened);
+
+        if (s == keep || !s->at_end)
+            continue;
+        if (!is_nameless(s))
+            source_close(s->follower, s);
+        else if (!s->ending)
+            begin_ending(s->follower, s);
+        else
+            (void)let_go(s->follower, s);
+        if (d->count <= d->limit)
+            return;
+    }
+}
+
+static int open_log(const struct follower *f, int dir_fd, const char *path)
+{
+    int fd = openat(dir_fd, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
+                                      (f->settings.roster.follow_symlinks ? 0 : O_NOFOLLOW));
+
+    return fd < 0 ? -errno : fd;
+}
+
+int follower_open(struct follower *f, struct source *s)
+{
+    struct identity_facts facts;
+    struct source_id id;
+    int fd, r;
+
+    if (s->fd >= 0) {
+        list_remove(&s->opened); /* the most recently read is the last one */
+        list_append(&f->descriptors->opened, &s->opened);
+        return 0;
+    }
+    if (is_nameless(s))
+        return -ENOENT;
+    fd = open_log(f, AT_FDCWD, s->path);
+    r = fd < 0 ? fd : identity_read(f->digest, fd, &id, &facts);
+    if (r < 0 || id.dev != s->id.dev || !source_id_is_same_object(&id, &s->id)) {
+        if (fd >= 0)
+            close(fd);
+        if (s->name != NULL)
+            roster_look(f->roster, s->name);
+        return -ENOENT;
+    }
+    source_adopt_fd(f, s, fd);
+    close_beyond_limit(f->descriptors, s);
+    return 0;
+}
+
+/* --- the neighbourhood: other generations of a file, in its directory --- */
+
+struct neighbour {
+    int fd; /* owned until taken; -1: taken */
+    struct source_id id;
+    struct identity_facts facts;
+    char path[PATH_MAX];
+};
+
+struct neighbours {
+    struct neighbour **items;
+    size_t count;
+};
+
+/* When a file came to be; where the file system does not say, when it was written last. */
+static int64_t born_ns(const struct neighbour *n)
+{
+    return n->id.born_ns != 0 ? n->id.born_ns : n->facts.modified_ns;
+}
+
+static void neighbours_done(struct neighbours *all)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        if (all->items[i]->fd >= 0)
+            close(all->items[i]->fd);
+        free(all->items[i]);
+    }
+    free(all->items);
+}
+
+static int compare_births(const void *a, const void *b)
+{
+    int64_t x = born_ns(*(struct neighbour *const *)a), y = born_ns(*(struct neighbour *const *)b);
+
+    return x < y ? -1 : x > y;
+}
+
+static void neighbours_add(struct follower *f, struct neighbours *all, int dir_fd, const char *dir,
+                           const char *name)
+{
+    struct neighbour *n = calloc(1, sizeof *n), **more;
+
+    if (n == NULL)
+        return;
+    n->fd = open_log(f, dir_fd, name);
+    if (n->fd < 0 || identity_read(f->digest, n->fd, &n->id, &n->facts) < 0 ||
+        snprintf(n->path, sizeof n->path, "%s/%s", dir, name) >= (int)sizeof n->path ||
+        (more = reallocarray(all->items, all->count + 1, sizeof(*more))) == NULL) {
+        if (n->fd >= 0)
+            close(n->fd);
+        free(n);
+        return;
+    }
+    all->items = more;
+    all->items[all->count++] = n;
+}
+
+/* Opens the files beside `path` that are called like a generation of it, or have inode `ino`;
+ * oldest first.  The file that is called `path` itself is not among them. */
+static void neighbours_find(struct follower *f, const char *path, uint64_t ino,
+                            struct neighbours *ret)
+{
+    const char *slash = strrchr(path, '/'), *base = slash + 1;
+    char dir[PATH_MAX];
+    int dir_fd;
+    DIR *list;
+
+    *ret = (struct neighbours){0};
+    if (snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path) >= (int)sizeof dir)
+        return;
+    dir_fd = open(dir[0] == '\0' ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    list = dir_fd < 0 ? NULL : fdopendir(dir_fd);
+    if (list == NULL) {
+        if (dir_fd >= 0)
+            close(dir_fd);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(list)) != NULL;)
+        if (strcmp(e->d_name, base) != 0 && (e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
+            (e->d_ino == ino || generation_is_of(slice_of(e->d_name), slice_of(base))))
+            neighbours_add(f, ret, dirfd(list), dir, e->d_name);
+    closedir(list);
+    if (ret->count > 1)
+        qsort(ret->items, ret->count, sizeof(*ret->items), compare_births);
+}
+
+static void source_orphan(struct follower *f, struct source *s);
+static struct follower_past *find_past(struct follower *f, int fd, const struct source_id *id,
+                                       const char *path);
+
+/* Reads the files that had the name between two others, oldest first: born after `after_ns` and
+ * before `before_ns`, not known, and not meant by the globs themselves (those are met by their own
+ * names).  Returns the last source in the chain that begins with `first` (or NULL). */
+static struct source *read_between(struct follower *f, struct neighbours *all, int64_t after_ns,
+                                   int64_t before_ns, struct source *first)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        struct neighbour *n = all->items[i];
+        const char *name = strrchr(n->path, '/') + 1;
+        struct follower_past *past;
+        char dir[PATH_MAX];
+        struct source *s;
+
+        (void)snprintf(dir, sizeof dir, "%.*s", (int)(name - n->path), n->path);
+        if (n->fd < 0 || born_ns(n) <= after_ns || born_ns(n) >= before_ns ||
+            find_source(f, &n->id) != NULL || roster_means(f->roster, dir, name))
+            continue;
+        past = find_past(f, n->fd, &n->id, n->path);
+        if (source_new(f, &n->id, past != NULL ? past->at : (struct cursor){0}, n->path, n->fd,
+                       past != NULL ? past->slot : NULL, &s) < 0)
+            continue;
+        n->fd = -1;
+        if (past != NULL)
+            past->used = true;
+        log_info("flow %s: '%s': was rotated away; reading it from byte %llu", flow_of(f), s->path,
+                 (unsigned long long)s->at.offset);
+        if (first != NULL)
+            put_after(s, first);
+        first = s;
+        source_orphan(f, s);
+        f->events.news(f->events.user, s);
+    }
+    return first;
+}
+
+/* --- files that lost their name --- */
+
+static void source_inode_event(struct watch_sub *sub, uint32_t mask, const char *name)
+{
+    struct source *s = CONTAINER_OF(sub, struct source, sub);
+
+    (void)mask;
+    (void)name;
+    s->follower->events.news(s->follower->events.user, s);
+}
+
+/* A directory's watch does not tell of a file that was moved elsewhere; its own does.  Without one
+ * the tick still looks once a second. */
+static void watch_inode(struct follower *f, struct source *s)
+{
+    char path[64];
+
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", s->fd);
+    if (s->sub.entry == NULL)
+        (void)watch_add(f->watch, &s->sub, path, IN_MODIFY);
+}
+
+/* Finds the file under its new name in the same directory, for want of a descriptor. */
+static void find_renamed(struct follower *f, struct source *s)
+{
+    struct neighbours all;
+
+    neighbours_find(f, s->path, s->id.ino, &all);
+    for (size_t i = 0; i < all.count; i++) {
+        struct neighbour *n = all.items[i];
+        if (s->fd < 0 && n->id.dev == s->id.dev && source_id_is_same_object(&n->id, &s->id)) {
+            source_adopt_fd(f, s, n->fd);
+            n->fd = -1;
+        }
+    }
+    neighbours_done(&all);
+}
+
+/* The last name that led to `s` does no more. */
+static void source_orphan(struct follower *f, struct source *s)
+{
+    list_remove(&s->all);
+    list_append(&f->nameless, &s->all);
+    s->quiet_since_ms = loop_now_ms(f->loop);
+    if (s->fd < 0)
+        find_renamed(f, s);
+    if (s->fd >= 0) {
+        watch_inode(f, s);
+    } else {
+        s->at_end = s->ending = true; /* deleted, and read as far as we knew of */
+        release_successor(f, s);
+    }
+    if (!loop_timer_is_set(&f->tick))
+        loop_timer_set(f->loop, &f->tick, loop_now_ms(f->loop) + FOLLOWER_TICK_MS);
+    f->events.news(f->events.user, s);
+}
+
+static uint64_t grace_ms(const struct source *s)
+{
+    struct stat st;
+
+    if (s->fd >= 0 && fstat(s->fd, &st) == 0 && st.st_nlink == 0)
+        return FOLLOWER_DELETED_MS;
+    return FOLLOWER_RENAMED_MS;
+}
+
+/* Looks after one nameless source; it may be freed. */
+static void look_after(struct follower *f, struct source *s)
+{
+    if (s->ending) {
+        (void)let_go(f, s);
+        return;
+    }
+    if (s->at_end && loop_now_ms(f->loop) - s->quiet_since_ms >= grace_ms(s))
+        begin_ending(f, s);
+    else
+        f->events.news(f->events.user, s); /* once more: it may not be watched */
+}
+
+static void follower_tick(struct loop_timer *t)
+{
+    struct follower *f = CONTAINER_OF(t, struct follower, tick);
+
+    LIST_EACH(&f->nameless, node, after)
+    {
+        look_after(f, source_of(node));
+    }
+    if (!list_is_empty(&f->nameless))
+        loop_timer_set(f->loop, &f->tick, loop_now_ms(f->loop) + FOLLOWER_TICK_MS);
+}
+
+void follower_at_end(struct follower *f, struct source *s)
+{
+    s->at_end = true;
+    release_successor(f, s);
+    close_beyond_limit(f->descriptors, NULL);
+}
+
+void follower_was_read(struct follower *f, struct source *s)
+{
+    s->at_end = false;
+    s->quiet_since_ms = loop_now_ms(f->loop);
+    if (s->id.head_len < SOURCE_HEAD_MAX &&
+        identity_grow_head(f->digest, s->fd, s->at.offset, &s->id))
+        f->events.changed(f->events.user, s);
+}
+
+/* --- names and files --- */
+
+/* `s` is what was called `n` before; what was so before it is forgotten. */
+static void set_last(struct name *n, struct source *s)
+{
+    if (n->last != NULL && n->last != s && n->last->name == n)
+        n->last->name = NULL;
+    n->last = s;
+    s->name = n;
+}
+
+/* `n` leads to `s`, and says what it is called. */
+static void attach(struct follower *f, struct name *n, struct source *s, const char *path)
+{
+    n->source = s;
+    n->said = 0;
+    if (s->names > 0 && s->name != NULL) {
+        s->names++;
+        s->other = n; /* a hard link: read once, under its first name */
+        return;
+    }
+    /* It may have been known by another name that is a ghost now. */
+    if (s->name != NULL && s->name->last == s) {
+        s->name->last = NULL;
+        if (s->name != n)
+            roster_look(f->roster, s->name);
+    }
+    s->names++;
+    s->name = n;
+    list_remove(&s->all);
+    list_append(&f->named, &s->all);
+    watch_remove(f->watch, &s->sub);
+    s->ending = false;
+    say_path(f, s, path);
+}
+
+/* The name leads to its source no more; another name may. */
+static void detach(struct follower *f, struct name *n)
+{
+    struct source *s = n->source;
+    char path[PATH_MAX];
+
+    n->source = NULL;
+    if (s == NULL)
+        return;
+    s->names--;
+    if (s->other == n)
+        s->other = NULL;
+    if (s->names > 0) {
+        if (s->name == n)
+            s->name = s->other;
+        s->other = NULL;
+        if (s->name != NULL && roster_path(s->name, path) == 0)
+            say_path(f, s, path);
+        return;
+    }
+    set_last(n, s);
+    source_orphan(f, s);
+}
+
+static void complain(struct follower *f, struct name *n, const char *path, int error)
+{
+    if (n->said == error)
+        return;
+    n->said = error;
+    switch (error) {
+    case -ELOOP:
+        log_warn("flow %s: '%s': is a symbolic link; not followed, set follow_symlinks = true if "
+                 "it should be",
+                 flow_of(f), path);
+        break;
+    case -EISDIR:
+    case -EINVAL:
+        log_warn("flow %s: '%s': is not a regular file; left alone", flow_of(f), path);
+        break;
+    case -EACCES:
+        log_error("flow %s: '%s': cannot be read: Permission denied; give the agent's user the "
+                  "right to read it; it is followed as soon as it can be",
+                  flow_of(f), path);
+        break;
+    default:
+        log_error("flow %s: '%s': cannot be read: %s; trying again in a minute", flow_of(f), path,
+                  strerrordesc_np(-error));
+    }
+}
+
+/* The past of this very file at this very content, if an earlier run knew it. */
+static struct follower_past *find_past(struct follower *f, int fd, const struct source_id *id,
+                                       const char *path)
+{
+    struct map_node *n = map_find(&f->past_by_ino, ino_hash(id));
+
+    for (; n != NULL; n = map_find_next(n)) {
+        struct follower_past *p = CONTAINER_OF(n, struct follower_past, node);
+        if (!p->used && source_id_is_same_object(&p->id, id) &&
+            identity_fits(f->digest, fd, &p->id, p->at))
+            return p;
+    }
+
+    /* The same content under the same name is the same log, if a copy took the file's place. */
+    for (size_t i = 0; f->starting && i < f->past_count; i++) {
+        struct follower_past *p = &f->past[i];
+        if (!p->used && p->at.offset > 0 && slice_equal(p->path, slice_of(path)) &&
+            identity_fits(f->digest, fd, &p->id, p->at))
+            return p;
+    }
+    return NULL;
+}
+
+/* Whether an earlier run read this very file, or another one of this name: what is in it now and was
+ * not read is new. */
+static bool was_followed(const struct follower *f, const struct source_id *id, const char *path)
+{
+    for (size_t i = 0; i < f->past_count; i++)
+        if (source_id_is_same_object(&f->past[i].id, id) ||
+            slice_equal(f->past[i].path, slice_of(path)))
+            return true;
+    return false;
+}
+
+/* Where to begin with a file that nobody knows. */
+static int first_place(struct follower *f, const struct name *n, const char *path, int fd,
+                       const struct source_id *id, const struct identity_facts *facts,
+                       struct cursor *ret)
+{
+    const struct follower_settings *s = &f->settings;
+    int64_t born = id->born_ns != 0 ? id->born_ns : facts->changed_ns;
+    uint64_t size = facts->size, offset;
+    bool skip = f->starting && !s->from_start && !s->all_new &&
+                (!s->known || (born < s->alive_ns - FOLLOWER_BIRTH_SLACK_S * second_ns &&
+                               !was_followed(f, id, path)));
+    int r;
+
+    if (!skip && n->skip_size > 0 && n->skip_ino == id->ino) {
+        skip = true;
+        size = MIN(n->skip_size, size);
+    }
+    *ret = (struct cursor){0};
+    if (!skip)
+        return 0;
+    r = identity_last_line(fd, size, &offset);
+    return r < 0 ? r : identity_cursor(f->digest, fd, offset, ret);
+}
+
+/* A file that we do not read yet has come to be called `n`. */
+static void meet(struct follower *f, struct name *n, const char *path, int fd,
+                 const struct source_id *id, const struct identity_facts *facts)
+{
+    struct follower_past *past = find_past(f, fd, id, path);
+    struct source *s, *previous = n->last;
+    struct cursor at;
+    int r = 0;
+
+    if (past != NULL)
+        at = past->at;
+    else
+        r = first_place(f, n, path, fd, id, facts, &at);
+    if (r == 0)
+        r = source_new(f, id, at, path, fd, past != NULL ? past->slot : NULL, &s);
+    if (r < 0) {
+        close(fd);
+        complain(f, n, path, r);
+        return;
+    }
+    if (past != NULL)
+        past->used = true;
+    n->skip_size = 0;
+
+    /* Were there others in between? */
+    if (!f->starting && (previous != NULL || n->appearances > 1)) {
+        int64_t after_ns = previous != NULL && previous->id.born_ns != 0
+                               ? previous->id.born_ns
+                               : wall_ns() - 60 * second_ns;
+        struct neighbours all;
+
+        neighbours_find(f, path, 0, &all);
+        previous = read_between(f, &all, after_ns, id->born_ns != 0 ? id->born_ns : INT64_MAX,
+                                previous);
+        neighbours_done(&all);
+    }
+    if (previous != NULL)
+        put_after(s, previous);
+    attach(f, n, s, path);
+    if (past != NULL)
+        f->events.changed(f->events.user, s);
+    log_debug("flow %s: '%s': following from byte %llu", flow_of(f), path,
+              (unsigned long long)at.offset);
+    f->events.news(f->events.user, s);
+    close_beyond_limit(f->descriptors, s);
+}
+
+/* The file behind `n`, opened and identified. */
+static void look_closely(struct follower *f, struct name *n, const char *path,
+                         const struct statx *st)
+{
+    struct identity_facts facts;
+    struct source_id id;
+    struct source *s;
+    int fd = open_log(f, AT_FDCWD, path), r;
+
+    r = fd < 0 ? fd : identity_read(f->digest, fd, &id, &facts);
+    if (r < 0) {
+        if (fd >= 0)
+            close(fd);
+        if (r == -ENOENT)
+            roster_look(f->roster, n); /* it went between two looks */
+        else
+            complain(f, n, path, r);
+        if (r == -EACCES && f->starting && !f->settings.from_start && !f->settings.known) {
+            n->skip_ino = st->stx_ino;
+            n->skip_size = st->stx_size;
+        }
+        return;
+    }
+    s = find_source(f, &id);
+    if (s != NULL && s == n->source) {
+        close(fd);
+        f->events.news(f->events.user, s);
+        return;
+    }
+    detach(f, n);
+    if (s == NULL) {
+        meet(f, n, path, fd, &id, &facts);
+    } else {
+        close(fd);
+        attach(f, n, s, path);
+        f->events.news(f->events.user, s);
+    }
+}
+
+static bool is_unchanged(const struct source *s, const struct statx *st)
+{
+    return s->id.ino == st->stx_ino &&
+           ((st->stx_mask & STATX_BTIME) == 0 || s->id.born_ns == 0 ||
+            s->id.born_ns ==
+                (int64_t)st->stx_btime.tv_sec * second_ns + st->stx_btime.tv_nsec);
+}
+
+static void follower_look(void *user, struct name *n)
+{
+    struct follower *f = user;
+    char path[PATH_MAX];
+    struct statx st;
+
+    if (roster_path(n, path) < 0)
+        return;
+    if (statx(AT_FDCWD, path,
+              f->settings.roster.follow_symlinks ? 0 : AT_SYMLINK_NOFOLLOW,
+              STATX_BASIC_STATS | STATX_BTIME, &st) < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) {
+            n->said = 0;
+            detach(f, n);
+            n->appearances = 0;
+            if (n->last == NULL)
+                roster_forget(f->roster, n);
+        } else {
+            complain(f, n, path, -errno);
+        }
+        return;
+    }
+    if (!S_ISREG(st.stx_mode)) {
+        detach(f, n);
+        complain(f, n, path, S_ISLNK(st.stx_mode) ? -ELOOP : -EINVAL);
+    } else if (n->source != NULL && n->appearances == 0 && is_unchanged(n->source, &st)) {
+        if (st.stx_size != n->source->at.offset)
+            f->events.news(f->events.user, n->source);
+    } else {
+        look_closely(f, n, path, &st);
+    }
+    n->appearances = 0;
+}
+
+static void follower_modified(void *user, struct name *n)
+{
+    struct follower *f = user;
+
+    f->events.news(f->events.user, n->source);
+}
+
+static void follower_drop(void *user, struct name *n)
+{
+    struct follower *f = user;
+
+    if (f->closing)
+        return;
+    detach(f, n);
+    if (n->last != NULL) {
+        n->last->name = NULL;
+        n->last = NULL;
+    }
+}
+
+/* --- truncation --- */
+
+/* Looks for a copy of what `s` was, made before it was truncated, with more behind its place. */
+static struct neighbour *find_copy(struct follower *f, const struct source *s,
+                                   struct neighbours *all)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        struct neighbour *n = all->items[i];
+        if (n->facts.size > s->at.offset && find_source(f, &n->id) == NULL &&
+            identity_fits(f->digest, n->fd, &s->id, s->at))
+            return n;
+    }
+    return NULL;
+}
+
+/* `s` goes on in the copy, as a file without a name of ours. */
+static void go_on_in_copy(struct follower *f, struct source *s, struct neighbour *copy)
+{
+    struct source_id id = copy->id;
+
+    map_remove(&f->by_ino, &s->by_ino);
+    s->id = id;
+    if (map_insert(&f->by_ino, &s->by_ino, ino_hash(&id)) < 0)
+        abort(); /* cannot be: removing made the room */
+    source_adopt_fd(f, s, copy->fd);
+    copy->fd = -1;
+    (void)set_path(s, copy->path);
+    f->events.changed(f->events.user, s);
+    log_info("flow %s: '%s': reading the rest from this copy", flow_of(f), s->path);
+}
+
+void follower_stale(struct follower *f, struct source *s)
+{
+    struct name *n = is_nameless(s) ? NULL : s->name;
+    struct neighbours all;
+    struct neighbour *copy;
+    int fd = s->fd;
+
+    assert(s->names == 0 || n != NULL);
+
+    log_info("flow %s: '%s': was truncated or written anew; reading it from its start", flow_of(f),
+             s->path);
+    watch_remove(f->watch, &s->sub);
+    list_remove(&s->opened);
+    f->descriptors->count--;
+    s->fd = -1;
+
+    neighbours_find(f, s->path, 0, &all);
+    copy = find_copy(f, s, &all);
+    if (n != NULL) {
+        n->source = NULL;
+        set_last(n, s);
+        s->names = 0; /* other links are met anew, with the file */
+        if (s->other != NULL) {
+            s->other->source = NULL;
+            roster_look(f->roster, s->other);
+            s->other = NULL;
+        }
+    }
+    if (copy != NULL) {
+        go_on_in_copy(f, s, copy);
+    } else {
+        s->ending = s->at_end = true;
+        /* Its object is another source's now. */
+        map_remove(&f->by_ino, &s->by_ino);
+        s->id.ino = 0;
+        if (map_insert(&f->by_ino, &s->by_ino, ino_hash(&s->id)) < 0)
+            abort();
+    }
+    neighbours_done(&all);
+
+    if (n != NULL) {
+        close(fd);
+        n->appearances = 0;
+        roster_look(f->roster, n);
+    } else {
+        struct identity_facts facts;
+        struct source_id id;
+        struct source *t;
+
+        if (identity_read(f->digest, fd, &id, &facts) < 0 ||
+            source_new(f, &id, (struct cursor){0}, s->path, fd, NULL, &t) < 0)
+            close(fd);
+        else
+            source_orphan(f, t);
+    }
+    source_orphan(f, s);
+}
+
+/* --- start --- */
+
+/* The file of a past is nowhere.  Its place is forgotten, unless it may only be not mounted. */
+static void give_up_past(struct follower *f, struct follower_past *p, const char *path)
+{
+    char dir[PATH_MAX];
+    struct stat st;
+
+    (void)snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path + 1), path);
+    if (stat(dir, &st) < 0 || st.st_dev != p->id.dev) {
+        log_warn("flow %s: '%s': its directory or file system is not there; its place, byte %llu, "
+                 "is kept",
+                 flow_of(f), path, (unsigned long long)p->at.offset);
+        return;
+    }
+    p->used = true;
+    log_warn("flow %s: '%s': the file that was read up to byte %llu was removed or written anew "
+             "while the agent was stopped; if it had more, that is lost",
+             flow_of(f), path, (unsigned long long)p->at.offset);
+    f->events.lost(f->events.user, p->slot);
+}
+
+/* Finds the file that an earlier run was reading, under another name or as a copy, and those that
+ * had the name since. */
+static void recover_past(struct follower *f, struct follower_past *p)
+{
+    struct source *found = NULL, *last, *current = NULL;
+    struct neighbours all;
+    int64_t born, before = INT64_MAX;
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof path, "%.*s", SLICE_ARG(p->path)) >= (int)sizeof path ||
+        path[0] != '/')
+        return;
+    neighbours_find(f, path, p->id.ino, &all);
+    for (size_t i = 0; i < all.count && found == NULL; i++) {
+        struct neighbour *n = all.items[i];
+        bool same = source_id_is_same_object(&n->id, &p->id);
+
+        if ((!same && p->id.head_len == 0) || find_source(f, &n->id) != NULL ||
+            !identity_fits(f->digest, n->fd, &p->id, p->at))
+            continue;
+        if (source_new(f, &n->id, p->at, n->path, n->fd, p->slot, &found) < 0)
+            break;
+        n->fd = -1;
+        p->used = true;
+        f->events.changed(f->events.user, found);
+        log_info("flow %s: '%s': is '%s' now; reading the rest from byte %llu", flow_of(f), path,
+                 found->path, (unsigned long long)p->at.offset);
+    }
+
+    /* Whoever has the name now comes last. */
+    LIST_EACH(&f->named, node, after)
+    {
+        if (strcmp(source_of(node)->path, path) == 0 && source_of(node) != found)
+            current = source_of(node);
+    }
+    if (current != NULL && current->id.born_ns != 0 && current->id.ino != p->id.ino)
+        before = current->id.born_ns;
+    if (found != NULL && found->id.born_ns != 0)
+        born = found->id.born_ns;
+    else if (found == NULL && p->id.born_ns != 0 &&
+             (current == NULL || current->id.ino != p->id.ino))
+        born = p->id.born_ns;
+    else
+        born = f->settings.alive_ns - FOLLOWER_BIRTH_SLACK_S * second_ns;
+    if (found == NULL)
+        give_up_past(f, p, path);
+    last = read_between(f, &all, born, before, found);
+    if (current != NULL && last != NULL && last != current)
+        put_after(current, last);
+    neighbours_done(&all);
+    if (found != NULL)
+        source_orphan(f, found);
+}
+
+static void map_past(struct follower *f)
+{
+    for (size_t i = 0; i < f->past_count; i++)
+        if (map_insert(&f->past_by_ino, &f->past[i].node, ino_hash(&f->past[i].id)) < 0)
+            log_error("flow %s: out of memory; '%.*s' may be read again", flow_of(f),
+                      SLICE_ARG(f->past[i].path));
+}
+
+void follower_start(struct follower *f)
+{
+    f->starting = true;
+    roster_start(f->roster);
+    for (size_t i = 0; i < f->past_count; i++)
+        if (!f->past[i].used)
+            recover_past(f, &f->past[i]);
+    f->starting = false;
+}
+
+size_t follower_count(const struct follower *f)
+{
+    return f->count;
+}
+
+int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
+                 struct descriptors *descriptors, const struct follower_settings *settings,
+                 const struct follower_events *events, struct follower_past *past,
+                 size_t past_count, struct follower **ret)
+{
+    struct follower *f = calloc(1, sizeof *f);
+    int r;
+
+    if (f == NULL)
+        return -ENOMEM;
+    f->loop = loop;
+    f->watch = watch;
+    f->digest = digest;
+    f->descriptors = descriptors;
+    f->settings = *settings;
+    f->events = *events;
+    f->past = past;
+    f->past_count = past_count;
+    list_init(&f->named);
+    list_init(&f->nameless);
+    const struct roster_events roster_events = {follower_look, follower_modified, follower_drop, f};
+    if ((r = loop_timer_init(loop, &f->tick, follower_tick)) < 0 ||
+        (r = roster_new(loop, watch, &settings->roster, &roster_events, &f->roster)) < 0) {
+        follower_free(f);
+        return r;
+    }
+    map_past(f);
+    *ret = f;
+    return 0;
+}
+
+static void free_sources(struct follower *f, struct list *sources)
+{
+    LIST_EACH(sources, node, after)
+    {
+        struct source *s = source_of(node);
+
+        source_close(f, s);
+        free(s->path);
+        free(s);
+    }
+}
+
+void follower_free(struct follower *f)
+{
+    if (f == NULL)
+        return;
+    f->closing = true; /* no farewell to anybody: their places are kept for the next start */
+    roster_free(f->roster);
+    free_sources(f, &f->named);
+    free_sources(f, &f->nameless);
+    map_done(&f->by_ino);
+    map_done(&f->past_by_ino);
+    loop_timer_done(f->loop, &f->tick);
+    free(f);
+}

@@ -1,0 +1,93 @@
+/* follower -- the files of one flow: which file is behind each name, and where each one went.
+ *
+ *   1. A file is read once, whatever number of names lead to it.
+ *   2. A file that lost its name (renamed, deleted) is read on through its descriptor until it has
+ *      been quiet for a grace time; then what is left without a newline leaves as a last record.
+ *   3. The file that took over its name is read after the old one has been read to its end once.
+ *   4. A file that was truncated and written anew is another source; the rest of the old one is read
+ *      from its copy, if one with its head and its anchor lies in the same directory.
+ *   5. When one file took over from another, files that had the name in between are found by their
+ *      names (NAME.1, NAME-20261121, …) and birth times, and read in the order of their birth.
+ *
+ * Threads: one lane.  Blocks as open(2) and pread(2) of regular files do. */
+#ifndef FOLLOWER_H
+#define FOLLOWER_H
+
+#include "slice.h"
+#include "tail/roster.h"
+#include "tail/source.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct digest;
+struct follower;
+struct loop;
+struct watch;
+
+/* A lane's open log files; the least recently read are closed beyond the limit. */
+struct descriptors {
+    struct list opened;
+    size_t count, limit;
+};
+
+/* What an earlier run knew of a source. */
+struct follower_past {
+    struct map_node node; /* the follower's */
+    struct source_id id;
+    struct cursor at;
+    struct slice path;
+    void *slot; /* the caller's */
+    bool used;  /* a source has taken over from here */
+};
+
+struct follower_events {
+    /* A source begins at s->at; `slot` is its past's, or NULL.  Sets s->user.  -errno: give it up
+     * for now. */
+    int (*met)(void *user, struct source *s, void *slot);
+    void (*news)(void *user, struct source *s);    /* there may be something to read */
+    void (*changed)(void *user, struct source *s); /* other path, more head, other file */
+    bool (*is_settled)(void *user, struct source *s);
+    void (*left)(void *user, struct source *s); /* it is gone for good, and read to its end */
+    void (*lost)(void *user, void *slot);       /* a past whose file is nowhere to be found */
+    void *user;
+};
+
+struct follower_settings {
+    struct roster_settings roster;
+    bool from_start; /* where a file begins that was there before the flow's first start */
+    bool known;      /* the flow has run before … */
+    int64_t alive_ns; /* … and said so last at this wall time: what is younger is new */
+    bool all_new;    /* what was known is damaged: begin what is not known at its start */
+};
+
+/* Borrows everything but settings and events, `past` included (count of them), until
+ * follower_free.  Errors: roster_new's, -ENOMEM. */
+int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
+                 struct descriptors *descriptors, const struct follower_settings *settings,
+                 const struct follower_events *events, struct follower_past *past,
+                 size_t past_count, struct follower **ret);
+void follower_free(struct follower *f);
+
+/* Finds all files there are, and where to resume. */
+void follower_start(struct follower *f);
+
+/* Makes sure that s->fd is open.  Errors: -ENOENT if it is not to be had (any more). */
+int follower_open(struct follower *f, struct source *s);
+
+/* Tells that a source was read to its end; or that its content is not what it was. */
+void follower_at_end(struct follower *f, struct source *s);
+void follower_stale(struct follower *f, struct source *s);
+
+/* Tells that it was read from: its head may have grown. */
+void follower_was_read(struct follower *f, struct source *s);
+
+/* Whether a source must wait for its predecessor. */
+static inline bool follower_must_wait(const struct source *s)
+{
+    return s->after != NULL;
+}
+
+size_t follower_count(const struct follower *f);
+
+#endif

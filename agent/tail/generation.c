@@ -1,0 +1,44 @@
+#include "tail/generation.h"
+
+#include "util.h"
+
+#include <ctype.h>
+#include <stddef.h>
+
+/* ".1", "-20261121", ".2026-11-21T07:00:00Z", ".old": a separator, then numbers or a known word. */
+static bool is_mark(struct slice mark)
+{
+    static const struct slice words[] = {
+        {"old", 3}, {"bak", 3}, {"orig", 4}, {"save", 4}, {"prev", 4}, {"last", 4}};
+    bool digit = false;
+
+    if (mark.len < 2 || strchr(".-_~", mark.ptr[0]) == NULL)
+        return false;
+    mark = slice_from(mark, 1);
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (slice_equal(mark, words[i]))
+            return true;
+    for (size_t i = 0; i < mark.len; i++) {
+        char c = mark.ptr[i];
+        if (!isdigit((unsigned char)c) && strchr(".-_:+TZ", c) == NULL)
+            return false;
+        digit = digit || isdigit((unsigned char)c);
+    }
+    return digit;
+}
+
+bool generation_is_of(struct slice name, struct slice base)
+{
+    const char *dot = base.len > 0 ? memrchr(base.ptr, '.', base.len) : NULL;
+    struct slice stem, extension;
+
+    if (slice_starts_with(name, base) && is_mark(slice_from(name, base.len)))
+        return true;
+    if (dot == NULL || dot == base.ptr)
+        return false;
+    stem = slice_first(base, (size_t)(dot - base.ptr));
+    extension = slice_from(base, stem.len);
+    return name.len > base.len && slice_starts_with(name, stem) &&
+           slice_ends_with(name, extension) &&
+           is_mark(slice_first(slice_from(name, stem.len), name.len - base.len));
+}

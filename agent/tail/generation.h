@@ -1,0 +1,14 @@
+/* generation -- whether a name looks like what a rotation makes of another name.
+ *
+ * "app.log" becomes "app.log.1", "app.log-20261121", "app.log.2026-11-21_07", "app.log.old", or with
+ * the number before the extension "app.1.log", "app-20261121.log".  Thinks: no I/O. */
+#ifndef GENERATION_H
+#define GENERATION_H
+
+#include "slice.h"
+
+#include <stdbool.h>
+
+bool generation_is_of(struct slice name, struct slice base);
+
+#endif

@@ -1,0 +1,161 @@
+#include "tail/identity.h"
+
+#include "digest.h"
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+enum { IDENTITY_STEP = 64 * 1024 };
+
+static int64_t timestamp_ns(struct statx_timestamp t)
+{
+    return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* Reads `len` bytes at `offset`; fewer only at the end of the file. */
+static ssize_t read_at(int fd, void *to, size_t len, uint64_t offset)
+{
+    size_t got = 0;
+
+    while (got < len) {
+        ssize_t n = pread(fd, (char *)to + got, len - got, (off_t)(offset + got));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        got += (size_t)n;
+    }
+    return (ssize_t)got;
+}
+
+static int read_head(struct digest *d, int fd, uint32_t len, uint64_t *ret)
+{
+    char head[SOURCE_HEAD_MAX];
+    ssize_t n = read_at(fd, head, len, 0);
+
+    if (n < 0)
+        return (int)n;
+    if ((size_t)n < len)
+        return -ESTALE;
+    *ret = digest_hash64(d, (struct slice){head, len});
+    return 0;
+}
+
+/* Not every file system has handles; without one, birth time and head must do. */
+static void read_handle(int fd, struct source_id *id)
+{
+    union {
+        struct file_handle handle;
+        char room[sizeof(struct file_handle) + SOURCE_HANDLE_MAX];
+    } h = {.handle.handle_bytes = SOURCE_HANDLE_MAX};
+    int mount;
+
+    if (name_to_handle_at(fd, "", &h.handle, &mount, AT_EMPTY_PATH) < 0)
+        return;
+    id->handle_type = h.handle.handle_type;
+    id->handle_len = (uint8_t)h.handle.handle_bytes;
+    memcpy(id->handle, h.handle.f_handle, id->handle_len);
+}
+
+int identity_read(struct digest *d, int fd, struct source_id *ret, struct identity_facts *ret_facts)
+{
+    struct source_id id = {0};
+    struct statx st;
+    int r;
+
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS | STATX_BTIME, &st) <
+        0)
+        return -errno;
+    if (!S_ISREG(st.stx_mode))
+        return S_ISDIR(st.stx_mode) ? -EISDIR : -EINVAL;
+    id.dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+    id.ino = st.stx_ino;
+    if ((st.stx_mask & STATX_BTIME) != 0)
+        id.born_ns = timestamp_ns(st.stx_btime);
+    read_handle(fd, &id);
+    id.head_len = (uint32_t)MIN(st.stx_size, (uint64_t)SOURCE_HEAD_MAX);
+    r = read_head(d, fd, id.head_len, &id.head_hash);
+    if (r == -ESTALE) { /* it shrank between the two looks: then it is new anyway */
+        id.head_len = 0;
+        r = read_head(d, fd, 0, &id.head_hash);
+    }
+    if (r < 0)
+        return r;
+    *ret = id;
+    *ret_facts = (struct identity_facts){
+        .size = st.stx_size,
+        .modified_ns = timestamp_ns(st.stx_mtime),
+        .changed_ns = timestamp_ns(st.stx_ctime),
+        .links = st.stx_nlink,
+        .owner = st.stx_uid,
+    };
+    return 0;
+}
+
+bool identity_grow_head(struct digest *d, int fd, uint64_t size, struct source_id *id)
+{
+    uint32_t len = (uint32_t)MIN(size, (uint64_t)SOURCE_HEAD_MAX);
+    uint64_t before, now;
+
+    /* Twice as much or all of it: or a file that grows by bytes would be described by bytes. */
+    if (len <= id->head_len || (len < SOURCE_HEAD_MAX && len < 2 * id->head_len))
+        return false;
+    if (read_head(d, fd, id->head_len, &before) < 0 || before != id->head_hash ||
+        read_head(d, fd, len, &now) < 0)
+        return false;
+    id->head_len = len;
+    id->head_hash = now;
+    return true;
+}
+
+int identity_cursor(struct digest *d, int fd, uint64_t offset, struct cursor *ret)
+{
+    char before[CURSOR_ANCHOR_MAX];
+    uint32_t len = cursor_anchor_len(offset);
+    ssize_t n = read_at(fd, before, len, offset - len);
+
+    if (n < 0)
+        return (int)n;
+    if ((size_t)n < len)
+        return -ESTALE;
+    *ret = (struct cursor){offset, len > 0 ? digest_hash64(d, (struct slice){before, len}) : 0};
+    return 0;
+}
+
+bool identity_fits(struct digest *d, int fd, const struct source_id *id, struct cursor at)
+{
+    struct cursor now;
+    uint64_t head;
+
+    return read_head(d, fd, id->head_len, &head) == 0 && head == id->head_hash &&
+           identity_cursor(d, fd, at.offset, &now) == 0 && now.anchor == at.anchor;
+}
+
+int identity_last_line(int fd, uint64_t size, uint64_t *ret_offset)
+{
+    char step[IDENTITY_STEP];
+
+    while (size > 0) {
+        size_t len = (size_t)MIN(size, (uint64_t)sizeof step);
+        ssize_t n = read_at(fd, step, len, size - len);
+        const char *newline;
+
+        if (n < 0)
+            return (int)n;
+        newline = memrchr(step, '\n', (size_t)n);
+        if (newline != NULL) {
+            *ret_offset = size - len + (uint64_t)(newline - step) + 1;
+            return 0;
+        }
+        size -= len;
+    }
+    *ret_offset = 0;
+    return 0;
+}

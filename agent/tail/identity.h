@@ -1,0 +1,43 @@
+/* identity -- looks at an open file: which one it is, and whether a place in it still holds.
+ *
+ * Blocks as pread(2) of a regular file does.  Errors: 0 or -errno. */
+#ifndef IDENTITY_H
+#define IDENTITY_H
+
+#include "cursor.h"
+#include "source_id.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct digest;
+
+/* What a look at a file says beside its identity. */
+struct identity_facts {
+    uint64_t size;
+    int64_t modified_ns, changed_ns; /* mtime and ctime, since 1970 */
+    uint32_t links;
+    uid_t owner;
+};
+
+/* Reads identity and head of a regular file.  Errors: -EISDIR, -EINVAL if it is no regular file;
+ * statx(2)'s, pread(2)'s. */
+int identity_read(struct digest *d, int fd, struct source_id *ret, struct identity_facts *ret_facts);
+
+/* Takes more of the file's beginning into the head, if there is much more by now and it still
+ * begins as it did; true if it grew. */
+bool identity_grow_head(struct digest *d, int fd, uint64_t size, struct source_id *id);
+
+/* The place before `offset`, with its anchor read from the file.
+ * Errors: -ESTALE if the file is shorter; pread(2)'s. */
+int identity_cursor(struct digest *d, int fd, uint64_t offset, struct cursor *ret);
+
+/* Whether the file begins with this head and has this place. */
+bool identity_fits(struct digest *d, int fd, const struct source_id *id, struct cursor at);
+
+/* The beginning of the last line: behind the last newline before `size`, or 0.
+ * Errors: pread(2)'s. */
+int identity_last_line(int fd, uint64_t size, uint64_t *ret_offset);
+
+#endif

@@ -1,0 +1,158 @@
+#include "tail/source.h"
+
+#include "digest.h"
+#include "tail/identity.h"
+#include "util.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    SOURCE_CHUNK = 128 * 1024, /* stays in the second-level cache between read, split and encode */
+};
+
+int reader_init(struct reader *r, struct digest *digest, size_t line_max)
+{
+    size_t cap = CURSOR_ANCHOR_MAX + MAX(line_max + 1, (size_t)SOURCE_CHUNK);
+    void *memory = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+    (void)madvise(memory, cap, MADV_NOHUGEPAGE);
+    *r = (struct reader){memory, cap, line_max, digest};
+    return 0;
+}
+
+void reader_done(struct reader *r)
+{
+    if (r->memory != NULL)
+        munmap(r->memory, r->cap);
+    *r = (struct reader){0};
+}
+
+static ssize_t source_pread(const struct source *s, char *to, size_t len, uint64_t offset)
+{
+    ssize_t n;
+
+    do
+        n = pread(s->fd, to, len, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* Reads up to `want` bytes from `at` on behind the anchor's bytes, and checks the anchor. */
+static int source_fetch(struct source *s, struct reader *r, size_t want, struct slice *ret)
+{
+    size_t anchor_len = cursor_anchor_len(s->at.offset);
+    ssize_t n = source_pread(s, r->memory, anchor_len + want, s->at.offset - anchor_len);
+
+    if (n < 0)
+        return (int)n;
+    if ((size_t)n < anchor_len)
+        return -ESTALE;
+    if (anchor_len > 0 &&
+        digest_hash64(r->digest, (struct slice){r->memory, anchor_len}) != s->at.anchor)
+        return -ESTALE;
+    *ret = (struct slice){r->memory + anchor_len, (size_t)n - anchor_len};
+    return 0;
+}
+
+/* Looks for the newline of a line that is longer than line_max, one chunk a call; the line's bytes
+ * are read again once its end is known. */
+static int source_search(struct source *s, struct reader *r, struct source_chunk *ret)
+{
+    struct slice text;
+    const char *newline;
+    ssize_t n = source_pread(s, r->memory, SOURCE_CHUNK, s->scanned);
+    int e;
+
+    if (n < 0)
+        return (int)n;
+    if (n == 0) {
+        /* No longer than what was looked at: is it still the same file?  If so, wait for more. */
+        e = source_fetch(s, r, r->line_max + 1, &text);
+        if (e == 0 && text.len <= r->line_max)
+            e = -ESTALE;
+        return e < 0 ? e : SOURCE_END;
+    }
+    newline = memchr(r->memory, '\n', (size_t)n);
+    if (newline == NULL) {
+        s->scanned += (uint64_t)n;
+        return SOURCE_MORE;
+    }
+    ret->end = s->scanned + (uint64_t)(newline - r->memory) + 1;
+    e = source_fetch(s, r, r->line_max, &text);
+    if (e < 0)
+        return e;
+    ret->text = text;
+    return SOURCE_LONG;
+}
+
+int source_read(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret)
+{
+    struct slice text;
+    const char *newline;
+    int e;
+
+    assert(s->fd >= 0);
+    if (s->scanned > s->at.offset) {
+        e = source_search(s, r, ret);
+        if (e != SOURCE_END || !take_half)
+            return e;
+        e = source_fetch(s, r, r->line_max, &ret->text);
+        ret->end = s->scanned;
+        return e < 0 ? e : SOURCE_HALF;
+    }
+    e = source_fetch(s, r, SOURCE_CHUNK, &text);
+    if (e < 0)
+        return e;
+    newline = text.len > 0 ? memrchr(text.ptr, '\n', text.len) : NULL;
+    if (newline == NULL && text.len == SOURCE_CHUNK && r->line_max + 1 > SOURCE_CHUNK) {
+        e = source_fetch(s, r, r->line_max + 1, &text);
+        if (e < 0)
+            return e;
+        newline = memrchr(text.ptr, '\n', text.len);
+    }
+    if (newline != NULL) {
+        ret->text = slice_first(text, (size_t)(newline - text.ptr) + 1);
+        ret->end = s->at.offset + ret->text.len;
+        return SOURCE_LINES;
+    }
+    if (text.len > r->line_max) {
+        s->scanned = s->at.offset + text.len;
+        return SOURCE_MORE;
+    }
+    if (!take_half || text.len == 0)
+        return SOURCE_END;
+    ret->text = text;
+    ret->end = s->at.offset + text.len;
+    return SOURCE_HALF;
+}
+
+struct cursor source_cursor(const struct source *s, const struct reader *r,
+                            const struct source_chunk *chunk, uint64_t offset)
+{
+    uint32_t len = cursor_anchor_len(offset);
+    const char *end = chunk->text.ptr + (offset - s->at.offset);
+    struct cursor c;
+
+    if (offset == s->at.offset)
+        return s->at;
+
+    /* Behind a line that was cut the bytes before the place are not in memory. */
+    if (offset - s->at.offset > chunk->text.len) {
+        if (identity_cursor(r->digest, s->fd, offset, &c) == 0)
+            return c;
+        return (struct cursor){offset, 0}; /* will not be found again, and the file is read anew */
+    }
+    assert(end - len >= r->memory);
+    return (struct cursor){offset, digest_hash64(r->digest, (struct slice){end - len, len})};
+}
+
+void source_move(struct source *s, struct cursor to)
+{
+    s->at = to;
+    s->scanned = 0;
+}

@@ -1,0 +1,87 @@
+/* source -- one log file being read: whole lines from a place on, wherever the file went.
+ *
+ *   1. `at` is the beginning of a line, and everything before it has been handed out.
+ *   2. A line without its newline is never handed out: source_read gives whole lines only.
+ *   3. Every read looks again at the anchor before `at`: what was truncated and written anew is
+ *      noticed even if it is longer than before (-ESTALE).
+ *   4. pread(2), never mmap(2): a truncated mapping would be SIGBUS.
+ *
+ * The follower owns sources and says what they are called; the flow reads them. */
+#ifndef SOURCE_H
+#define SOURCE_H
+
+#include "cursor.h"
+#include "list.h"
+#include "map.h"
+#include "slice.h"
+#include "source_id.h"
+#include "tail/watch.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct digest;
+struct follower;
+struct name;
+
+struct source {
+    struct source_id id;
+    struct cursor at;
+    int fd;           /* -1: closed while there is no news */
+    uint64_t scanned; /* > at.offset: up to here the line at `at` has no newline */
+    char *path;       /* owns: what it is called, or was called last */
+    void *user;       /* the flow's */
+
+    /* The follower's. */
+    struct follower *follower;
+    struct list all;
+    struct list opened; /* among those with a descriptor, least recently read first */
+    struct map_node by_ino;
+    uint32_t names;     /* how many names of ours lead to it; hard links are rare */
+    struct name *name;  /* the one that `path` is from; with names == 0: the one it had last */
+    struct name *other; /* another one, if there are several */
+    struct source *after, *before; /* read `after` to its end first */
+    struct watch_sub sub;          /* on the inode, once it has no name */
+    uint64_t quiet_since_ms;
+    bool at_end; /* read to its end, as far as we know */
+    bool ending; /* what it ends in leaves even without a newline */
+};
+
+/* Memory to read into, one for all sources of a lane. */
+struct reader {
+    char *memory; /* owns; mapped */
+    size_t cap;   /* CURSOR_ANCHOR_MAX + the longest line with its newline, or a chunk */
+    size_t line_max;
+    struct digest *digest; /* borrows */
+};
+
+/* `line_max`: a longer line is handed out cut to this length.  Errors: -ENOMEM. */
+int reader_init(struct reader *r, struct digest *digest, size_t line_max);
+void reader_done(struct reader *r);
+
+enum source_news {
+    SOURCE_END,   /* no whole line is there now */
+    SOURCE_LINES, /* `text` is whole lines, newlines included */
+    SOURCE_LONG,  /* `text` is the beginning of one line longer than line_max; it ends at `end` */
+    SOURCE_MORE,  /* a long line's end was not found yet, but there is more to look at */
+    SOURCE_HALF,  /* only when asked for: `text` is all that is there, without a newline */
+};
+
+struct source_chunk {
+    struct slice text; /* lies in the reader's memory, good until the next read */
+    uint64_t end;      /* the offset behind it (behind the newline of a long line) */
+};
+
+/* Reads what comes next, about a quantum of it.  `take_half`: if there is no whole line, give what
+ * there is: for a file that is gone for good.  Returns enum source_news, or -ESTALE if the file is
+ * no longer the one with these bytes before `at`; or pread(2)'s. */
+int source_read(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret);
+
+/* The place before offset `at.offset <= offset <= chunk end`, as an anchor of what was read. */
+struct cursor source_cursor(const struct source *s, const struct reader *r,
+                            const struct source_chunk *chunk, uint64_t offset);
+
+/* The place becomes the source's own. */
+void source_move(struct source *s, struct cursor to);
+
+#endif

@@ -1,0 +1,213 @@
+#include "tail/watch.h"
+
+#include "map.h"
+#include "run/log.h"
+#include "run/loop.h"
+#include "util.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum { WATCH_READ_SIZE = 64 * 1024 };
+
+struct watch_entry {
+    struct map_node node;
+    int wd; /* -1: the kernel has dropped it */
+    struct list subs;
+};
+
+struct watch {
+    struct loop *loop;
+    struct loop_fd fd;
+    struct map by_wd;
+    struct watch_sub *cursor;    /* the next one to be told; moved on if it unsubscribes */
+    const struct list *cursor_end;
+    _Alignas(struct inotify_event) char events[WATCH_READ_SIZE];
+};
+
+static struct watch_entry *watch_find(const struct watch *w, int wd)
+{
+    struct map_node *n = map_find(&w->by_wd, map_hash_u64((uint64_t)wd));
+
+    for (; n != NULL; n = map_find_next(n)) {
+        struct watch_entry *e = CONTAINER_OF(n, struct watch_entry, node);
+        if (e->wd == wd)
+            return e;
+    }
+    return NULL;
+}
+
+static void watch_forget(struct watch *w, struct watch_entry *e)
+{
+    map_remove(&w->by_wd, &e->node);
+    free(e);
+}
+
+void watch_remove(struct watch *w, struct watch_sub *s)
+{
+    struct watch_entry *e = s->entry;
+
+    if (e == NULL)
+        return;
+    if (w->cursor == s)
+        w->cursor = s->node.next == w->cursor_end
+                        ? NULL
+                        : CONTAINER_OF(s->node.next, struct watch_sub, node);
+    list_remove(&s->node);
+    s->entry = NULL;
+    if (!list_is_empty(&e->subs))
+        return;
+    (void)inotify_rm_watch(w->fd.fd, e->wd); /* fails only if the kernel was first */
+    watch_forget(w, e);
+}
+
+int watch_add(struct watch *w, struct watch_sub *s, const char *path, uint32_t mask)
+{
+    struct watch_entry *e;
+    int wd = inotify_add_watch(w->fd.fd, path, mask | IN_MASK_ADD);
+    int r;
+
+    if (wd < 0)
+        return -errno;
+    e = watch_find(w, wd);
+    if (e == NULL) {
+        e = calloc(1, sizeof *e);
+        r = e == NULL ? -ENOMEM : map_insert(&w->by_wd, &e->node, map_hash_u64((uint64_t)wd));
+        if (r < 0) {
+            free(e);
+            (void)inotify_rm_watch(w->fd.fd, wd);
+            return r;
+        }
+        e->wd = wd;
+        list_init(&e->subs);
+    }
+    s->entry = e;
+    list_init(&s->node);
+    list_append(&e->subs, &s->node);
+    return 0;
+}
+
+/* Tells each subscriber of `e`; any of them may leave meanwhile, and `e` with the last. */
+static void watch_tell(struct watch *w, struct watch_entry *e, uint32_t mask, const char *name)
+{
+    struct list *end = &e->subs;
+
+    w->cursor = list_is_empty(end) ? NULL : CONTAINER_OF(end->next, struct watch_sub, node);
+    w->cursor_end = end;
+    while (w->cursor != NULL) {
+        struct watch_sub *s = w->cursor;
+
+        w->cursor = s->node.next == end ? NULL : CONTAINER_OF(s->node.next, struct watch_sub, node);
+        s->event(s, mask, name);
+    }
+}
+
+/* The kernel dropped the watch: its inode is gone.  The subscribers hear of it as a last event. */
+static void watch_dropped(struct watch *w, struct watch_entry *e)
+{
+    struct watch_sub *s;
+
+    while (!list_is_empty(&e->subs)) {
+        s = CONTAINER_OF(e->subs.next, struct watch_sub, node);
+        list_remove(&s->node);
+        s->entry = NULL;
+        s->event(s, IN_IGNORED, "");
+        e = watch_find(w, e->wd); /* it cannot go while we are its only way out */
+        if (e == NULL)
+            return;
+    }
+    watch_forget(w, e);
+}
+
+static void watch_overflow(struct watch *w)
+{
+    for (size_t i = 0; i < w->by_wd.bucket_count; i++) {
+        /* Subscribers only note that they must look; none leaves here. */
+        for (struct map_node *n = w->by_wd.buckets[i]; n != NULL; n = n->next)
+            watch_tell(w, CONTAINER_OF(n, struct watch_entry, node), IN_Q_OVERFLOW, "");
+    }
+}
+
+static void watch_dispatch(struct watch *w, const struct inotify_event *event)
+{
+    struct watch_entry *e;
+
+    if ((event->mask & IN_Q_OVERFLOW) != 0) {
+        log_info("watch: the kernel's event queue overflowed; looking at all files instead");
+        watch_overflow(w);
+        return;
+    }
+    e = watch_find(w, event->wd);
+    if (e == NULL)
+        return;
+    if ((event->mask & IN_IGNORED) != 0)
+        watch_dropped(w, e);
+    else
+        watch_tell(w, e, event->mask, event->len > 0 ? event->name : "");
+}
+
+static void watch_ready(struct loop_fd *f, uint32_t events)
+{
+    struct watch *w = CONTAINER_OF(f, struct watch, fd);
+    ssize_t n = read(f->fd, w->events, sizeof w->events);
+
+    (void)events;
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            log_warn("watch: reading inotify: %s; looking at all files instead",
+                     strerrordesc_np(errno));
+            watch_overflow(w);
+        }
+        return;
+    }
+    for (ssize_t at = 0; at < n;) {
+        const struct inotify_event *event = (const struct inotify_event *)(void *)(w->events + at);
+
+        watch_dispatch(w, event);
+        at += (ssize_t)(sizeof *event + event->len);
+    }
+}
+
+int watch_new(struct loop *loop, struct watch **ret)
+{
+    struct watch *w = calloc(1, sizeof *w);
+    int r;
+
+    if (w == NULL)
+        return -ENOMEM;
+    w->loop = loop;
+    w->fd = (struct loop_fd){inotify_init1(IN_CLOEXEC | IN_NONBLOCK), watch_ready};
+    if (w->fd.fd < 0) {
+        r = -errno;
+        free(w);
+        return r;
+    }
+    r = loop_add(loop, &w->fd, EPOLLIN);
+    if (r < 0) {
+        close(w->fd.fd);
+        free(w);
+        return r;
+    }
+    *ret = w;
+    return 0;
+}
+
+void watch_free(struct watch *w)
+{
+    if (w == NULL)
+        return;
+    loop_remove(w->loop, &w->fd);
+    close(w->fd.fd);
+    for (size_t i = 0; i < w->by_wd.bucket_count; i++) {
+        struct map_node *next;
+
+        for (struct map_node *n = w->by_wd.buckets[i]; n != NULL; n = next) {
+            next = n->next;
+            free(CONTAINER_OF(n, struct watch_entry, node));
+        }
+    }
+    map_done(&w->by_wd);
+    free(w);
+}

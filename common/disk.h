@@ -1,0 +1,36 @@
+/* disk -- the few calls by which our own state reaches a disk, as a seam for tests.
+ *
+ * Every function returns what the call of its name would, but -errno instead of -1.  `write` may be
+ * short, as write(2) may.  disk_write_all and disk_read_all are made of them.
+ *
+ * Threads: any; a disk has no state of its own. */
+#ifndef DISK_H
+#define DISK_H
+
+#include "slice.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct buf;
+
+struct disk {
+    int (*open)(const struct disk *d, int dir_fd, const char *name, int flags, mode_t mode);
+    ssize_t (*read)(const struct disk *d, int fd, void *to, size_t len);
+    ssize_t (*write)(const struct disk *d, int fd, const void *from, size_t len);
+    int (*sync)(const struct disk *d, int fd);     /* fdatasync(2) */
+    int (*sync_dir)(const struct disk *d, int fd); /* fsync(2) of a directory */
+    int (*rename)(const struct disk *d, int dir_fd, const char *from, const char *to);
+    int (*unlink)(const struct disk *d, int dir_fd, const char *name);
+    int (*close)(const struct disk *d, int fd);
+};
+
+extern const struct disk disk_system;
+
+/* Writes all of `s`.  On an error some of it may be there. */
+int disk_write_all(const struct disk *d, int fd, struct slice s);
+
+/* Appends what can be read to `to`.  Errors: -EMSGSIZE if it is more than the buffer may hold. */
+int disk_read_all(const struct disk *d, int fd, struct buf *to);
+
+#endif

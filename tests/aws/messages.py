@@ -1,0 +1,128 @@
+"""What comes in and what goes out: requests, answers, and errors in the shapes AWS gives them.
+
+No module here knows a socket; `server.py` turns bytes into a Request and an Answer into bytes.
+An Answer also carries its *manner*: how badly it is to be delivered.  So the server obeys
+without knowing why, and the faults decide without touching a socket.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from xml.sax.saxutils import escape
+
+JSON_TYPE = "application/x-amz-json-1.1"
+
+
+class Request:
+    """One HTTP request, complete.  Header names are in lower case, in order, repeats kept."""
+
+    __slots__ = ("method", "path", "query", "headers", "body", "first", "in_flight")
+
+    def __init__(self, method, target, headers, body=b""):
+        self.method = method
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self.body = body
+        self.in_flight = False      # counted as waiting for its answer
+        self.first = {}
+        for name, value in headers:
+            self.first.setdefault(name, value)
+
+    def header(self, name, default=None):
+        return self.first.get(name, default)
+
+
+@dataclass(slots=True)
+class Manner:
+    """How an answer is delivered.  The default is politely."""
+
+    delay_ms: float = 0         # before the first byte
+    chunk_bytes: int = 0        # > 0: the body in pieces of so many bytes …
+    pause_ms: float = 0         # … with this pause between them
+    cut_at: float | None = None  # send this fraction of the body, then close
+    reset: bool = False         # no answer, RST
+    stall: bool = False         # no answer, and the connection stays open
+    close: bool = False         # Connection: close
+
+
+@dataclass(slots=True)
+class Answer:
+    status: int = 200
+    body: bytes = b""
+    content_type: str | None = None
+    headers: list = field(default_factory=list)
+    manner: Manner = field(default_factory=Manner)
+    outcome: str = "ok"         # what the statistics call it
+    date_offset: float = 0      # seconds by which its Date header lies
+    chunks: object = None       # an iterator of bytes instead of a body
+    then: object = None         # called when the answer has left
+
+
+class ServiceError(Exception):
+    """A refusal of the whole call.  `form` None means: in the shape the service uses."""
+
+    def __init__(self, code, message=None, status=400, form=None):
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.form = form
+
+
+class Refused(Exception):
+    """A fault that turned up in the middle of a call: nothing is stored, this is the answer."""
+
+    def __init__(self, answer):
+        super().__init__(answer.outcome)
+        self.answer = answer
+
+
+def _json_error(code, message):
+    members = {"__type": code}
+    if message is not None:
+        # Coral writes a capital M when the call failed before it reached the service.
+        members["Message" if code == "SerializationException" else "message"] = message
+    return json.dumps(members), JSON_TYPE
+
+
+def _xml_error(code, message):
+    return ("<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error>"
+            "<RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>"
+            % (escape(code), escape(message or ""))), "text/xml"
+
+
+def _html_error(code, message):
+    return ("<html>\r\n<head><title>%s</title></head>\r\n<body><center><h1>%s</h1></center></body>"
+            "\r\n</html>\r\n" % (escape(code), escape(message or ""))), "text/html"
+
+
+ERROR_FORMS = {
+    "json": _json_error,
+    "xml": _xml_error,                                     # Query services, some proxies
+    "html": _html_error,                                   # a load balancer speaking
+    "empty": lambda code, message: ("", None),
+    "header": lambda code, message: ("{}", JSON_TYPE),     # the code only in x-amzn-ErrorType
+}
+
+
+def error_answer(error, form):
+    """The answer that tells `error`, in `form` unless the error asks for another."""
+    form = error.form or form
+    body, content_type = ERROR_FORMS[form](error.code, error.message)
+    answer = Answer(error.status, body.encode(), content_type, outcome=error.code)
+    if form == "header":
+        answer.headers.append(("x-amzn-ErrorType", error.code + ":http://internal.amazon.com/"))
+    return answer
+
+
+class Clock:
+    """The wall clock of the pretended service; `offset` seconds away from the machine's."""
+
+    def __init__(self, offset=0.0):
+        self.offset = offset
+
+    def now(self):
+        return time.time() + self.offset
+
+    def http_date(self, offset=0.0):
+        return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(self.now() + offset))

@@ -1,0 +1,67 @@
+"""A real AWS client (boto3) for the tests: runs in the venv of third_party.sh, as a program.
+
+    aws_client.py URL create STREAM SHARDS         creates the stream and waits until it is there
+    aws_client.py URL read STREAM COUNT FILE       reads the stream from its beginning till COUNT
+                                                   records are there; FILE as the oracle reads it
+    aws_client.py URL user NAME                    a user who may do all with Kinesis, and a key
+                                                   for it: prints "ID SECRET"
+
+The key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+"""
+import json
+import struct
+import sys
+import time
+
+import boto3
+from botocore.config import Config
+
+POLICY = {"Version": "2012-10-17",
+          "Statement": [{"Effect": "Allow", "Action": "kinesis:*", "Resource": "*"}]}
+
+
+def client(name, url):
+    return boto3.client(name, endpoint_url=url, region_name="us-east-1",
+                        config=Config(retries={"max_attempts": 10}))
+
+
+def create(url, stream, shards):
+    kinesis = client("kinesis", url)
+    kinesis.create_stream(StreamName=stream, ShardCount=int(shards))
+    kinesis.get_waiter("stream_exists").wait(
+        StreamName=stream, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+
+
+def read(url, stream, count, path):
+    kinesis = client("kinesis", url)
+    count = int(count)
+    shards = kinesis.list_shards(StreamName=stream)["Shards"]
+    iterators = [kinesis.get_shard_iterator(StreamName=stream, ShardId=shard["ShardId"],
+                                            ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+                 for shard in shards]
+    deadline = time.monotonic() + 60
+    found = 0
+    with open(path, "wb") as file:
+        while found < count and time.monotonic() < deadline:
+            came = 0
+            for n, iterator in enumerate(iterators):
+                answer = kinesis.get_records(ShardIterator=iterator, Limit=5000)
+                iterators[n] = answer["NextShardIterator"]
+                for record in answer["Records"]:
+                    file.write(struct.pack("<I", len(record["Data"])) + record["Data"])
+                    came += 1
+            found += came
+            if not came:
+                time.sleep(0.1)
+
+
+def user(url, name):
+    iam = client("iam", url)
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(POLICY))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    print(key["AccessKeyId"], key["SecretAccessKey"])
+
+
+if __name__ == "__main__":
+    {"create": create, "read": read, "user": user}[sys.argv[2]](sys.argv[1], *sys.argv[3:])

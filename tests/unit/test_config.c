@@ -1,0 +1,862 @@
+/* config: the tables against config.example, and what a person is told about each mistake. */
+#include "buf.h"
+#include "run/config.h"
+#include "run/units.h"
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* All that a flow needs; stories about something else build on it. */
+#define FLOW   "name = \"a\"; files = [ \"/a\" ]; stream = \"s\"; "
+#define FLOWS  "flows = ( { " FLOW "} );\n"
+#define REGION "region = \"eu-west-1\";\n"
+
+/* --- stories of mistakes: the input, and one mistake that must be told --------------------- */
+
+static const struct story {
+    const char *input;
+    unsigned line;
+    const char *key, *part;
+    size_t count; /* how many mistakes in all; 0: one */
+} stories[] = {
+    /* syntax, and what libconfig would not notice */
+    {REGION FLOWS "\nlanes = = 1;", 4, "", "syntax error", 0},
+    {REGION REGION FLOWS, 2, "", "duplicate setting name", 0},
+    {REGION FLOWS "/* never\nclosed", 3, "", "comment is never closed", 0},
+    {REGION FLOWS "\n\"never closed", 4, "", "text is never closed", 0},
+    {REGION "lanes = 4294967297;\n" FLOWS, 2, "lanes", "4294967297 is out of range", 0},
+    {REGION "lanes = 0x100000001;\n" FLOWS, 2, "lanes", "4294967297 is out of range", 0},
+    {"region = \"a\\x00b\";\n" FLOWS, 1, "", "zero byte", 0},
+    {REGION "((((((((((((((((((((", 2, "", "brackets are open", 0},
+    {REGION "@include \"other\"\n" FLOWS, 2, "", "cannot be included here", 0},
+    {REGION "lanes = 1; @include \"other\"\n" FLOWS, 2, "", "beginning of a line", 0},
+    {REGION FLOWS "@import", 3, "", "@ is not understood", 0},
+
+    /* names */
+    {"regoin = \"eu-west-1\";\n" FLOWS, 1, "regoin", "did you mean 'region'?", 2},
+    {REGION "flow = ( { " FLOW "} );", 2, "flow", "did you mean 'flows'?", 0},
+    {REGION "stream = \"s\";\n" FLOWS, 2, "stream", "into a flow", 0},
+    {REGION "flows = ( { " FLOW "lanes = 1; } );", 2, "flows[0].lanes", "outside of flows", 0},
+    {REGION "flows = ( { " FLOW "lingre = \"1s\"; } );", 2, "flows[0].lingre", "'batch.linger'", 0},
+    {REGION "flows = (\n{ " FLOW "\nbatch = { record = 1; } } );", 4, "flows[0].batch.record",
+     "did you mean 'batch.records'?", 0},
+    {REGION "spool = { limit = \"1GiB\"; };\n" FLOWS, 2, "spool", "not a setting of this", 0},
+    {REGION "endpoint = { firehose = \"https://x\"; };\n" FLOWS, 2, "endpoint.firehose",
+     "is not a setting", 0},
+
+    /* types */
+    {REGION "lanes = \"1\";\n" FLOWS, 2, "lanes", "whole number, without quotes", 0},
+    {REGION "lanes = 1.0;\n" FLOWS, 2, "lanes", "whole number", 0},
+    {REGION "lanes = true;\n" FLOWS, 2, "lanes", "whole number", 0},
+    {REGION "state_dir = 5;\n" FLOWS, 2, "state_dir", "a text in quotes", 0},
+    {REGION "log = \"info\";\n" FLOWS, 2, "log", "write a group", 0},
+    {REGION "flows = { " FLOW "};", 2, "flows", "write a list of flows", 0},
+    {REGION "flows = ( 7 );", 2, "flows[0]", "is not a flow", 0},
+    {REGION "flows = ( { name = \"a\"; stream = \"s\"; files = \"/a\"; } );", 2, "flows[0].files",
+     "a list of texts", 0},
+    {REGION "flows = ( { name = \"a\"; stream = \"s\"; files = [ 1 ]; } );", 2, "flows[0].files[0]",
+     "in quotes", 0},
+    {REGION "flows = ( { " FLOW "newline = \"true\"; } );", 2, "flows[0].newline", "true or false",
+     0},
+    {REGION "flows = ( { " FLOW "newline = 1; } );", 2, "flows[0].newline", "true or false", 0},
+    {REGION "flows = ( { " FLOW "from = true; } );", 2, "flows[0].from",
+     "from = \"end\" or \"start\"", 0},
+
+    /* ranges and units */
+    {REGION "lanes = 2;\n" FLOWS, 2, "lanes", "runs one lane; set lanes = 1", 0},
+    {REGION "lanes = 0;\n" FLOWS, 2, "lanes", "0 is out of range; give a value from 1", 0},
+    {REGION "lanes = -4294967295;\n" FLOWS, 2, "lanes", "-4294967295 is negative", 0},
+    {REGION "lanes = -1;\n" FLOWS, 2, "lanes", "-1 is negative", 0},
+    {REGION "lanes = 99999999999999999999L;\n" FLOWS, 2, "lanes", "out of range", 0},
+    {REGION "drain_timeout = 10;\n" FLOWS, 2, "drain_timeout", "has no unit; write \"10s\"", 0},
+    {REGION "drain_timeout = \"10\";\n" FLOWS, 2, "drain_timeout", "'10' is not a time", 0},
+    {REGION "drain_timeout = \"0.5ms\";\n" FLOWS, 2, "drain_timeout", "not a whole number", 0},
+    {REGION "flows = ( { " FLOW "batch = { records = 501; }; } );", 2, "flows[0].batch.records",
+     "501 is out of range; give a value from 1 to 500", 0},
+    {REGION "flows = ( { " FLOW "batch = { bytes = \"64KiB\"; }; } );", 2, "flows[0].batch.bytes",
+     "from 1MiB to 10MiB", 0},
+    {REGION "flows = ( { " FLOW "batch = { bytes = \"2M\"; }; } );", 2, "flows[0].batch.bytes",
+     "'2M' is not a size", 0},
+    {REGION "flows = ( { " FLOW "batch = { linger = \"16m\"; }; } );", 2, "flows[0].batch.linger",
+     "from 0s to 15m", 0},
+    {REGION "flows = ( { " FLOW "max_in_flight = 65; } );", 2, "flows[0].max_in_flight",
+     "from 1 to 64", 0},
+    {REGION "flows = ( { " FLOW "from = \"middle\"; } );", 2, "flows[0].from",
+     "'middle' is not known here; write \"end\" or \"start\"", 0},
+    {REGION "log = { level = \"loud\"; };\n" FLOWS, 2, "log.level",
+     "\"error\", \"warning\", \"info\" or \"debug\"", 0},
+
+    /* what is missing or double */
+    {FLOWS, 0, "region", "is missing; add region", 0},
+    {REGION, 0, "flows", "nothing would be sent", 0},
+    {"region = \"X\";", 0, "flows", "nothing would be sent", 2},
+    {REGION "flows = ( );", 0, "flows", "nothing would be sent", 0},
+    {REGION "flows = (\n{ files = [ \"/a\" ]; stream = \"s\"; } );", 3, "flows[0].name",
+     "is missing from this flow", 0},
+    {REGION "flows = ( { name = \"a\"; stream = \"s\"; } );", 2, "flows[0].files", "is missing", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a\" ]; } );", 2, "flows[0].stream",
+     "is missing", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ ]; stream = \"s\"; } );", 2, "flows[0].files",
+     "the list is empty", 0},
+    {REGION "flows = ( { " FLOW "},\n{ " FLOW "} );", 3, "flows[1].name",
+     "is the name of the flow at test.conf:2 already", 0},
+    {REGION "flows = ( { " FLOW
+            "\nstream_arn = \"arn:aws:kinesis:eu-west-1:123456789012:stream/s\"; } );",
+     3, "flows[0].stream_arn", "beside stream", 0},
+    {REGION "credentials = { access_key_id = \"AKID\"; };\n" FLOWS, 2, "credentials.access_key_id",
+     "without its secret", 0},
+    {REGION "credentials = { secret_access_key = \"x\"; };\n" FLOWS, 2,
+     "credentials.secret_access_key", "without its id", 0},
+    {REGION "credentials = { session_token = \"x\"; };\n" FLOWS, 2, "credentials.session_token",
+     "without a key", 0},
+
+    /* texts */
+    {"region = \"\";\n" FLOWS, 1, "region", "is empty", 0},
+    {"region = \"EU West\";\n" FLOWS, 1, "region", "'EU West' is not a region", 0},
+    {REGION "state_dir = \"var\";\n" FLOWS, 2, "state_dir", "relative path", 0},
+    {REGION "tls = { ca_file = \"ca.pem\"; };\n" FLOWS, 2, "tls.ca_file", "relative path", 0},
+    {REGION "tls = { ca_file = \"/nowhere/ca\"; };\n" FLOWS, 2, "tls.ca_file", "be found", 0},
+    {REGION "tls = { ca_file = \"/tmp\"; };\n" FLOWS, 2, "tls.ca_file", "is not a file", 0},
+    {REGION "credentials = { access_key_id = \"AK ID\"; secret_access_key = \"x\"; };\n" FLOWS, 2,
+     "credentials.access_key_id", "'AK ID' is not an access key id", 0},
+    {REGION "credentials = { access_key_id = \"A\"; secret_access_key = \"hush \"; };\n" FLOWS, 2,
+     "credentials.secret_access_key", "the value has blanks", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a\", \"b\" ]; stream = \"s\"; } );", 2,
+     "flows[0].files[1]", "'b' is a relative path", 0},
+    {REGION "flows = ( { name = \"a\"; stream = \"s\"; files = [\n\"/a\",\n\"b\"\n]; } );", 4,
+     "flows[0].files[1]", "'b' is a relative path", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a/\" ]; stream = \"s\"; } );", 2,
+     "flows[0].files[0]", "names a directory", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a[b\" ]; stream = \"s\"; } );", 2,
+     "flows[0].files[0]", "[ without its ]", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a{b\" ]; stream = \"s\"; } );", 2,
+     "flows[0].files[0]", "{ without its }", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a**/b\" ]; stream = \"s\"; } );", 2,
+     "flows[0].files[0]", "** inside a name", 0},
+    {REGION "flows = ( { " FLOW "exclude = ( \"*.gz\", \"a]\" ); } );", 2, "flows[0].exclude[1]",
+     "] without its [", 0},
+    {REGION "flows = ( { " FLOW "exclude = ( \"\" ); } );", 2, "flows[0].exclude[0]", "is empty",
+     0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a\" ]; stream = \"a b\"; } );", 2,
+     "flows[0].stream", "not a stream's name", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a\" ]; stream_arn = \"arn:aws:s3:::x\"; } );",
+     2, "flows[0].stream_arn", "is not the ARN of a Kinesis stream", 0},
+    {REGION "flows = ( { name = \"a\"; files = [ \"/a\" ]; "
+            "stream_arn = \"arn:aws:kinesis:us-east-1:123456789012:stream/s\"; } );",
+     2, "flows[0].stream_arn", "another region", 0},
+    {REGION "flows = ( { " FLOW "key = \"hash\"; } );", 2, "flows[0].key", "\"const:TEXT\"", 0},
+    {REGION "flows = ( { " FLOW "key = \"const:\"; } );", 2, "flows[0].key", "no text after", 0},
+    {REGION "flows = ( { " FLOW "key = \"const:\\xFF\"; } );", 2, "flows[0].key", "UTF-8", 0},
+
+    /* endpoints */
+    {REGION "endpoint = { kinesis = \"kinesis:80\"; };\n" FLOWS, 2, "endpoint.kinesis",
+     "begin it with https://", 0},
+    {REGION "endpoint = { kinesis = \"http://example.com\"; };\n" FLOWS, 2, "endpoint.kinesis",
+     "in the clear", 0},
+    {REGION "endpoint = { kinesis = \"http://localhost.example.com\"; };\n" FLOWS, 2,
+     "endpoint.kinesis", "in the clear", 0},
+    {REGION "endpoint = { kinesis = \"http://[::2]\"; };\n" FLOWS, 2, "endpoint.kinesis",
+     "in the clear", 0},
+    {REGION "endpoint = { kinesis = \"http://0.0.0.0\"; };\n" FLOWS, 2, "endpoint.kinesis",
+     "in the clear", 0},
+    {REGION "endpoint = { kinesis = \"http://128.0.0.1\"; };\n" FLOWS, 2, "endpoint.kinesis",
+     "in the clear", 0},
+    {REGION "endpoint = { kinesis = \"http://127.1\"; };\n" FLOWS, 2, "endpoint.kinesis",
+     "in the clear", 0},
+    {REGION "endpoint = { kinesis = \"http://127.0.0.1@example.com\"; };\n" FLOWS, 2,
+     "endpoint.kinesis", "has a user", 0},
+    {REGION "endpoint = { kinesis = \"https://example.com/?a\"; };\n" FLOWS, 2, "endpoint.kinesis",
+     "query", 0},
+    {REGION "endpoint = { kinesis = \"https://example.com:65536\"; };\n" FLOWS, 2,
+     "endpoint.kinesis", "https://HOST:PORT", 0},
+
+    /* all of them at once, each with its own line */
+    {"regoin = \"x\";\nlanes = 0;\ndrain_timeout = 1;\nlog = { level = \"x\"; };\n" FLOWS, 4,
+     "log.level", "not known", 5},
+};
+
+static bool told(const struct config_mistakes *m, const struct story *s)
+{
+    for (size_t i = 0; i < m->count; i++) {
+        const struct config_mistake *one = &m->items[i];
+        if (strcmp(one->file, "test.conf") == 0 && one->line == s->line &&
+            strcmp(one->key, s->key) == 0 && strstr(one->sentence, s->part) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void test_mistakes(void **state)
+{
+    size_t failed = 0;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(stories); i++) {
+        const struct story *s = &stories[i];
+        struct config_mistakes m = {0};
+        struct config *c = NULL;
+
+        int r = config_load_text(slice_of(s->input), "test.conf", &c, &m);
+        if (r != -EINVAL || !told(&m, s) || m.count != MAX(s->count, 1U)) {
+            print_error("story %zu: %sexpected %u: %s: ...%s...; %d, %zu mistakes:\n", i, s->input,
+                        s->line, s->key, s->part, r, m.count);
+            config_mistakes_print(&m, stderr);
+            failed++;
+        }
+        for (size_t j = 0; j < m.count; j++)
+            assert_null(strstr(m.items[j].sentence, "hush"));
+        assert_null(c);
+        config_mistakes_done(&m);
+    }
+    assert_int_equal(failed, 0);
+}
+
+static struct config *load_well(const char *text)
+{
+    struct config_mistakes m = {0};
+    struct config *c = NULL;
+    int r = config_load_text(slice_of(text), "test.conf", &c, &m);
+
+    config_mistakes_print(&m, stderr);
+    assert_int_equal(r, 0);
+    assert_int_equal(m.count, 0);
+    return c;
+}
+
+static void test_zero_byte_and_size(void **state)
+{
+    static const char zero[] = REGION "\0" FLOWS;
+    struct config_mistakes m = {0};
+    struct config *c = NULL;
+    char *large = malloc(1024 * 1024 + 1);
+
+    (void)state;
+    assert_non_null(large);
+    memset(large, '#', 1024 * 1024 + 1);
+    assert_int_equal(config_load_text((struct slice){zero, sizeof zero - 1}, "z", &c, &m), -EINVAL);
+    assert_int_equal(config_load_text((struct slice){large, 1024 * 1024 + 1}, "l", &c, &m),
+                     -EINVAL);
+    assert_int_equal(m.count, 2);
+    assert_int_equal(m.items[0].line, 2);
+    assert_non_null(strstr(m.items[0].sentence, "zero byte"));
+    assert_non_null(strstr(m.items[1].sentence, "larger than 1 MiB"));
+    config_mistakes_done(&m);
+
+    c = NULL; /* exactly at the limit is well, also a comment without its newline */
+    memcpy(large, REGION FLOWS, strlen(REGION FLOWS));
+    assert_int_equal(config_load_text((struct slice){large, 1024 * 1024}, "l", &c, &m), 0);
+    config_free(c);
+    free(large);
+}
+
+/* --- what is well ---------------------------------------------------------------------------- */
+
+static void test_defaults(void **state)
+{
+    struct config *c = load_well(REGION FLOWS "# no newline after this");
+    const struct config_flow *f = &c->flows[0];
+
+    (void)state;
+    assert_string_equal(c->region, "eu-west-1");
+    assert_string_equal(c->state_dir, "/var/lib/kinetail");
+    assert_int_equal(c->lanes, 1);
+    assert_int_equal(c->drain_timeout_ms, 10000);
+    assert_null(c->endpoint.kinesis);
+    assert_null(c->credentials.access_key_id);
+    assert_null(c->credentials.secret_access_key);
+    assert_null(c->credentials.session_token);
+    assert_null(c->tls.ca_file);
+    assert_int_equal(c->log_level, CONFIG_LOG_INFO);
+    assert_int_equal(c->flow_count, 1);
+    assert_string_equal(f->name, "a");
+    assert_int_equal(f->files.count, 1);
+    assert_string_equal(f->files.items[0], "/a");
+    assert_int_equal(f->exclude.count, 0);
+    assert_false(f->from_start);
+    assert_false(f->follow_symlinks);
+    assert_string_equal(f->stream, "s");
+    assert_null(f->stream_arn);
+    assert_false(f->newline);
+    assert_int_equal(f->key_kind, CONFIG_KEY_RANDOM);
+    assert_null(f->key_text);
+    assert_int_equal(f->batch_records, 500);
+    assert_int_equal(f->batch_bytes, 1024 * 1024);
+    assert_int_equal(f->batch_linger_ms, 1000);
+    assert_int_equal(f->max_in_flight, 4);
+    assert_string_equal(f->truncated_suffix, "...(truncated)");
+    assert_string_equal(f->where_file, "test.conf");
+    assert_int_equal(f->where_line, 2);
+    config_free(c);
+}
+
+static const char everything[] =
+    "region = \"eu-west-1\"; state_dir = \"/s\\\"q\"; lanes = 1L; drain_timeout = \"1500ms\";\n"
+    "endpoint : { kinesis = \"http://[::1]:4567/\" }\n"
+    "credentials = { access_key_id = \"AKID\"; secret_access_key = \"hush/+=\";\n"
+    "                session_token = \"hush2\"; };\n"
+    "tls = { ca_file = \"/etc/passwd\"; }; log = { level = \"debug\"; };\n"
+    "flows = ( { name = \"ä\"; files = ( \"/a/**/[!a]?.{log,txt}\", \"/b\" \"c\" );\n"
+    "  exclude = [ \"*.gz\" ]; from = \"start\"; follow_symlinks = TRUE; newline = true;\n"
+    "  stream_arn = \"arn:aws-cn:kinesis:eu-west-1:123456789012:stream/a.b\";\n"
+    "  key = \"const:\\xC3\\xA4\\\\\\x01\"; batch = { records = 0x10; bytes = 2000000;\n"
+    "  linger = \"1.5s\"; }; max_in_flight = 1; truncated_suffix = \"\"; },\n"
+    "  { name = \"b\"; files = [ \"/b\" ]; stream = \"s\"; key = \"file\"; } );\n";
+
+static void test_everything_set(void **state)
+{
+    struct config *c = load_well(everything);
+    const struct config_flow *f = &c->flows[0];
+
+    (void)state;
+    assert_string_equal(c->state_dir, "/s\"q");
+    assert_int_equal(c->drain_timeout_ms, 1500);
+    assert_string_equal(c->endpoint.kinesis, "http://[::1]:4567/");
+    assert_string_equal(c->credentials.secret_access_key, "hush/+=");
+    assert_string_equal(c->credentials.session_token, "hush2");
+    assert_int_equal(c->log_level, CONFIG_LOG_DEBUG);
+    assert_int_equal(f->files.count, 2);
+    assert_string_equal(f->files.items[1], "/bc");
+    assert_string_equal(f->exclude.items[0], "*.gz");
+    assert_true(f->from_start && f->follow_symlinks && f->newline);
+    assert_null(f->stream);
+    assert_int_equal(f->key_kind, CONFIG_KEY_CONST);
+    assert_string_equal(f->key_text, "\xC3\xA4\\\x01");
+    assert_int_equal(f->batch_records, 16);
+    assert_int_equal(f->batch_bytes, 2000000);
+    assert_int_equal(f->batch_linger_ms, 1500);
+    assert_string_equal(f->truncated_suffix, "");
+    assert_int_equal(c->flows[1].key_kind, CONFIG_KEY_FILE);
+    assert_int_equal(c->flows[1].where_line, 10 + 1);
+    config_free(c);
+}
+
+static char *print(const struct config *c)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *to = open_memstream(&text, &len);
+
+    assert_non_null(to);
+    assert_int_equal(config_print(c, to), 0);
+    fclose(to);
+    return text;
+}
+
+static void test_print_loads_again(void **state)
+{
+    struct config *c = load_well(everything), *again;
+    char *text = print(c), *text_again;
+
+    (void)state;
+    assert_null(strstr(text, "hush"));
+    assert_non_null(strstr(text, "secret_access_key = \"********\""));
+    again = load_well(text);
+    text_again = print(again);
+    assert_string_equal(text, text_again);
+    assert_string_equal(again->flows[0].key_text, c->flows[0].key_text);
+    assert_int_equal(again->flows[0].batch_bytes, 2000000);
+    assert_int_equal(again->flows[0].batch_linger_ms, 1500);
+    assert_true(again->flows[0].from_start);
+    assert_int_equal(again->flow_count, 2);
+    free(text);
+    free(text_again);
+    config_free(c);
+    config_free(again);
+}
+
+static const char *const good_endpoints[] = {
+    "https://example.com",   "https://example.com/", "https://10.0.0.1:8443",
+    "http://127.0.0.1:4567", "http://127.9.9.9",     "http://localhost:1",
+    "http://[::1]",          "http://LocalHost/",    "https://[fe80::1]:65535",
+};
+
+static void test_good_endpoints(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good_endpoints); i++) {
+        char text[256];
+        (void)snprintf(text, sizeof text, REGION FLOWS "endpoint = { kinesis = \"%s\"; };",
+                       good_endpoints[i]);
+        config_free(load_well(text));
+    }
+}
+
+static const char *const good_globs[] = {
+    "/a", "/**", "/**/a", "/a/**/b/**", "/a/*?[]a]", "/[!]]", "/{a,b{c,d}}", "/a\\\\[b", "/[{]",
+};
+
+static void test_good_globs(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good_globs); i++) {
+        char text[256];
+        (void)snprintf(text, sizeof text,
+                       REGION "flows = ( { name = \"n\"; stream = \"s\"; files = [ \"%s\" ]; } );",
+                       good_globs[i]);
+        config_free(load_well(text));
+    }
+}
+
+/* PutRecords counts a key's characters, so one beyond U+FFFF counts twice. */
+static void test_partition_key_length(void **state)
+{
+    static const struct {
+        const char *character;
+        size_t count;
+        bool well;
+    } keys[] = {
+        {"k", 256, true},
+        {"k", 257, false},
+        {"\xC3\xA4", 256, true},
+        {"\xC3\xA4", 257, false},
+        {"\xF0\x9F\x98\x80", 128, true},
+        {"\xF0\x9F\x98\x80", 129, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        struct config_mistakes m = {0};
+        struct config *c = NULL;
+        struct buf text;
+
+        buf_init(&text, 4096);
+        assert_int_equal(buf_printf(&text, REGION "flows = ( { " FLOW "key = \"const:"), 0);
+        for (size_t n = 0; n < keys[i].count; n++)
+            assert_int_equal(buf_append(&text, slice_of(keys[i].character)), 0);
+        assert_int_equal(buf_printf(&text, "\"; } );"), 0);
+        assert_int_equal(config_load_text(buf_slice(&text), "k", &c, &m),
+                         keys[i].well ? 0 : -EINVAL);
+        config_free(c);
+        config_mistakes_done(&m);
+        buf_done(&text);
+    }
+}
+
+static void test_units(void **state)
+{
+    static const struct {
+        const char *text;
+        int bytes_r, time_r;
+        uint64_t bytes, ms;
+    } units[] = {
+        {"512", 0, -EINVAL, 512, 0},
+        {"64KiB", 0, -EINVAL, 65536, 0},
+        {"1MB", 0, -EINVAL, 1000000, 0},
+        {"1.5MiB", 0, -EINVAL, 1572864, 0},
+        {"1 KB", 0, -EINVAL, 1000, 0},
+        {"0.5B", -ERANGE, -EINVAL, 0, 0},
+        {"1K", -EINVAL, -EINVAL, 0, 0},
+        {"18446744073709551615", 0, -EINVAL, UINT64_MAX, 0},
+        {"18446744073709551616", -ERANGE, -ERANGE, 0, 0},
+        {"99999999999GiB", -ERANGE, -EINVAL, 0, 0},
+        {"250ms", -EINVAL, 0, 0, 250},
+        {"1.5s", -EINVAL, 0, 0, 1500},
+        {"2m", -EINVAL, 0, 0, 120000},
+        {"2min", -EINVAL, 0, 0, 120000},
+        {"1h", -EINVAL, 0, 0, 3600000},
+        {"1.0005s", -EINVAL, -ERANGE, 0, 0},
+        {"", -EINVAL, -EINVAL, 0, 0},
+        {".5s", -EINVAL, -EINVAL, 0, 0},
+        {"5.s", -EINVAL, -EINVAL, 0, 0},
+        {"-1s", -EINVAL, -EINVAL, 0, 0},
+        {"1s ", -EINVAL, -EINVAL, 0, 0},
+    };
+    static const uint64_t values[] = {0,    1,     999,     1000,     1024,
+                                      1500, 60000, 1048576, 86400000, UINT64_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        uint64_t bytes = 0, ms = 0;
+        int bytes_r = units_parse_bytes(slice_of(units[i].text), &bytes);
+        int time_r = units_parse_time(slice_of(units[i].text), &ms);
+
+        if (bytes_r != units[i].bytes_r || time_r != units[i].time_r || bytes != units[i].bytes ||
+            ms != units[i].ms)
+            fail_msg("'%s': %d, %d", units[i].text, bytes_r, time_r);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        char text[UNITS_TEXT_SIZE];
+        uint64_t again = 7;
+
+        units_format_bytes(values[i], text);
+        assert_int_equal(units_parse_bytes(slice_of(text), &again), 0);
+        assert_int_equal(again, values[i]);
+        units_format_time(values[i], text);
+        assert_int_equal(units_parse_time(slice_of(text), &again), 0);
+        assert_int_equal(again, values[i]);
+    }
+}
+
+/* --- the tables and config.example ----------------------------------------------------------- */
+
+#ifndef SOURCE_DIR
+#define SOURCE_DIR "."
+#endif
+
+enum { EXAMPLE_MAX = 64 * 1024 };
+
+static char *read_example(void)
+{
+    char *text = calloc(1, EXAMPLE_MAX);
+    FILE *from = fopen(SOURCE_DIR "/config.example", "re");
+
+    assert_non_null(text);
+    assert_non_null(from);
+    assert_true(fread(text, 1, EXAMPLE_MAX - 1, from) > 0);
+    fclose(from);
+    return text;
+}
+
+/* "    #name = value;" or "name = value;" of config.example, as path and value. */
+struct line {
+    char path[128], value[256];
+    bool off, in_flow;
+};
+
+/* Goes through the lines.  The example is ours, so a simple reading will do: a group opens with
+ * "name = {" and closes with "};", and flows come last. */
+static bool next_line(const char **at, char group[64], bool *in_flow, struct line *ret)
+{
+    char name[64], value[256], off[2];
+
+    while (**at != '\0') {
+        const char *line = *at;
+        size_t len = strcspn(line, "\n");
+        char copy[512];
+
+        *at += len + (line[len] == '\n');
+        (void)snprintf(copy, sizeof copy, "%.*s", (int)len, line);
+        off[0] = '\0';
+        line = copy + strspn(copy, " ");
+        if (strcmp(line, "};") == 0)
+            group[0] = '\0';
+        else if (strcmp(line, "flows = (") == 0)
+            *in_flow = true;
+        if (line[0] == '#') {
+            off[0] = '#';
+            line++;
+        }
+        if (sscanf(line, "%63[a-z_] = %255[^\n]", name, value) != 2 || strcmp(name, "flows") == 0)
+            continue;
+        if (strcmp(value, "{") == 0) {
+            (void)snprintf(group, 64, "%.60s.", name);
+            continue;
+        }
+        assert_int_equal(value[strlen(value) - 1], ';');
+        value[strlen(value) - 1] = '\0';
+        *ret = (struct line){.off = off[0] == '#', .in_flow = *in_flow};
+        (void)snprintf(ret->path, sizeof ret->path, "%s%s", group, name);
+        (void)snprintf(ret->value, sizeof ret->value, "%s", value);
+        return true;
+    }
+    return false;
+}
+
+static const struct config_key *key_of(const struct line *l)
+{
+    size_t count;
+    const struct config_key *keys =
+        l->in_flow ? config_flow_keys(&count) : config_global_keys(&count);
+
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(keys[i].path, l->path) == 0)
+            return &keys[i];
+    }
+    fail_msg("config.example has '%s', which is no setting", l->path);
+    return NULL;
+}
+
+/* A default stands as it is; what has none and need not be is off. */
+static void compare_value(const struct line *l, const struct config_key *k)
+{
+    char preset[256];
+    bool quoted = k->type != CONFIG_COUNT && (k->type != CONFIG_FLAG || k->words != NULL);
+
+    if (k->preset != NULL) {
+        (void)snprintf(preset, sizeof preset, quoted ? "\"%s\"" : "%s", k->preset);
+        assert_string_equal(l->value, preset);
+        assert_false(l->off);
+    } else if (strcmp(l->path, "stream") != 0 && k->type != CONFIG_TEXTS) {
+        assert_int_equal(l->off, !k->required);
+    }
+}
+
+static void test_example_has_what_the_tables_have(void **state)
+{
+    char *text = read_example(), group[64] = "";
+    const char *at = text;
+    bool in_flow = false;
+    size_t seen = 0, globals, flows;
+    struct line line;
+
+    (void)state;
+    while (next_line(&at, group, &in_flow, &line)) {
+        compare_value(&line, key_of(&line));
+        seen++;
+    }
+    (void)config_global_keys(&globals);
+    (void)config_flow_keys(&flows);
+    assert_int_equal(seen, globals + flows); /* each is a row, none twice: libconfig sees to it */
+    free(text);
+}
+
+static void test_example_loads(void **state)
+{
+    struct config_mistakes m = {0};
+    struct config *c = NULL;
+
+    (void)state;
+    assert_int_equal(config_load(SOURCE_DIR "/config.example", &c, &m), 0);
+    assert_int_equal(c->flow_count, 1);
+    config_free(c);
+}
+
+/* Also with every setting switched on; but the two streams exclude each other. */
+static void test_example_loads_with_all_on(void **state)
+{
+    char *text = read_example(), group[64] = "", *p;
+    const char *at = text;
+    bool in_flow = false;
+    struct line line;
+
+    (void)state;
+    while (next_line(&at, group, &in_flow, &line)) {
+        char off[80];
+        const char *name = strrchr(line.path, '.');
+
+        (void)snprintf(off, sizeof off, "#%.60s = \"", name != NULL ? name + 1 : line.path);
+        p = strstr(text, off);
+        if (line.off && strcmp(line.path, "stream_arn") != 0 &&
+            strcmp(line.path, "tls.ca_file") != 0)
+            *p = ' ';
+    }
+    config_free(load_well(text));
+    free(text);
+}
+
+static void test_rows_are_sound(void **state)
+{
+    const struct config_key *tables[2];
+    size_t counts[2];
+
+    (void)state;
+    tables[0] = config_global_keys(&counts[0]);
+    tables[1] = config_flow_keys(&counts[1]);
+    for (size_t t = 0; t < 2; t++) {
+        for (size_t i = 0; i < counts[t]; i++) {
+            assert_non_null(tables[t][i].meaning);
+            assert_true(tables[t][i].min <= tables[t][i].max);
+            for (size_t j = 0; j < i; j++)
+                assert_string_not_equal(tables[t][i].path, tables[t][j].path);
+        }
+    }
+}
+
+/* --- files ----------------------------------------------------------------------------------- */
+
+struct place {
+    char dir[64], path[128];
+};
+
+static void write_file(const struct place *p, const char *name, const char *text, mode_t mode)
+{
+    char path[256];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/%s", p->dir, name);
+    (void)unlink(path);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    assert_int_equal(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static int setup(void **state)
+{
+    struct place *p = calloc(1, sizeof *p);
+    char conf_d[128];
+
+    (void)snprintf(p->dir, sizeof p->dir, "/tmp/kinetail-config-XXXXXX");
+    if (mkdtemp(p->dir) == NULL)
+        return -1;
+    (void)snprintf(p->path, sizeof p->path, "%s/main.conf", p->dir);
+    (void)snprintf(conf_d, sizeof conf_d, "%s/conf.d", p->dir);
+    *state = p;
+    return mkdir(conf_d, 0700);
+}
+
+static int teardown(void **state)
+{
+    struct place *p = *state;
+    char command[128];
+
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", p->dir);
+    if (system(command) != 0)
+        return -1;
+    free(p);
+    return 0;
+}
+
+/* Loads main.conf, which must be wrong in exactly one way. */
+static void expect_one(const struct place *p, int r, const char *file, unsigned line,
+                       const char *key, const char *part)
+{
+    struct config_mistakes m = {0};
+    struct config *c = NULL;
+    int got = config_load(p->path, &c, &m);
+
+    if (got != r || m.count != 1 || strstr(m.items[0].file, file) == NULL ||
+        m.items[0].line != line || strcmp(m.items[0].key, key) != 0 ||
+        strstr(m.items[0].sentence, part) == NULL) {
+        print_error("expected %s:%u: %s: ...%s...; got %d:\n", file, line, key, part, got);
+        config_mistakes_print(&m, stderr);
+        fail();
+    }
+    config_mistakes_done(&m);
+}
+
+static struct config *expect_well(const struct place *p)
+{
+    struct config_mistakes m = {0};
+    struct config *c = NULL;
+    int r = config_load(p->path, &c, &m);
+
+    config_mistakes_print(&m, stderr);
+    assert_int_equal(r, 0);
+    return c;
+}
+
+#define SECRET "credentials = { access_key_id = \"A\";\n secret_access_key = \"hush\"; };\n"
+
+static void test_exposed_secret(void **state)
+{
+    const struct place *p = *state;
+
+    write_file(p, "main.conf", REGION SECRET FLOWS, 0640);
+    expect_one(p, -EINVAL, "main.conf", 3, "credentials.secret_access_key", "chmod 600 /tmp/");
+    write_file(p, "main.conf", REGION SECRET FLOWS, 0604);
+    expect_one(p, -EINVAL, "main.conf", 3, "credentials.secret_access_key", "chmod 600 /tmp/");
+    write_file(p, "main.conf", REGION SECRET FLOWS, 0600);
+    config_free(expect_well(p));
+
+    /* It is the file with the secret that counts, not the one that includes it. */
+    write_file(p, "main.conf", "@include \"secret\"\n" REGION FLOWS, 0644);
+    write_file(p, "secret", SECRET, 0644);
+    expect_one(p, -EINVAL, "/secret", 2, "credentials.secret_access_key", "chmod 600 /tmp/");
+    write_file(p, "secret", SECRET, 0400);
+    config_free(expect_well(p));
+}
+
+static void test_conf_d(void **state)
+{
+    const struct place *p = *state;
+    struct config *c;
+
+    write_file(p, "main.conf", REGION "flows = ( { " FLOW "} );", 0644);
+    write_file(p, "conf.d/20.conf",
+               "flows = ( { name = \"c\"; files = [\"/c\"]; stream = \"s\"; } );", 0644);
+    write_file(p, "conf.d/10.conf",
+               "lanes = 1;\nflows = (\n{ name = \"b\"; files = [\"/b\"];"
+               " stream = \"s\"; } );",
+               0644);
+    write_file(p, "conf.d/.hidden.conf", "wrong!", 0644);
+    write_file(p, "conf.d/10.conf~", "wrong!", 0644);
+    c = expect_well(p);
+    assert_int_equal(c->flow_count, 3);
+    assert_string_equal(c->flows[1].name, "b");
+    assert_string_equal(c->flows[2].name, "c");
+    assert_non_null(strstr(c->flows[1].where_file, "/conf.d/10.conf"));
+    assert_int_equal(c->flows[1].where_line, 3);
+    config_free(c);
+
+    write_file(p, "conf.d/30.conf", "\nlanes = 1;", 0644);
+    expect_one(p, -EINVAL, "30.conf", 2, "lanes", "/conf.d/10.conf:1 already");
+    write_file(p, "conf.d/30.conf", "\nflows = ( { " FLOW "} );", 0644);
+    expect_one(p, -EINVAL, "30.conf", 2, "flows[0].name", "/main.conf:2 already");
+    write_file(p, "conf.d/30.conf", "region", 0644);
+    expect_one(p, -EINVAL, "30.conf", 2, "", "syntax error");
+}
+
+static void test_include(void **state)
+{
+    const struct place *p = *state;
+    struct config *c;
+
+    write_file(p, "main.conf", REGION "flows = (\n  @include \"conf.d/flow\" \n);\nlanes = 1;",
+               0644);
+    write_file(p, "conf.d/flow", "@include \"name\"\nfiles = [ \"/a\" ]; }", 0644);
+    write_file(p, "conf.d/name", "\n{ name = \"n\"; stream = \"s\";", 0644);
+    c = expect_well(p);
+    assert_string_equal(c->flows[0].name, "n");
+    assert_non_null(strstr(c->flows[0].where_file, "/conf.d/name"));
+    assert_int_equal(c->flows[0].where_line, 2);
+    config_free(c);
+
+    /* Lines are right after an include, and inside of it. */
+    write_file(p, "conf.d/flow", "@include \"name\"\nfiles = [ \"a\" ]; }", 0644);
+    expect_one(p, -EINVAL, "/conf.d/flow", 2, "flows[0].files[0]", "relative");
+    write_file(p, "conf.d/flow", "@include \"name\"\nfiles = [ \"/a\" ]; }", 0644);
+    write_file(p, "main.conf", REGION "flows = (\n@include \"conf.d/flow\"\n);\nlanes = 0;", 0644);
+    expect_one(p, -EINVAL, "main.conf", 5, "lanes", "out of range");
+
+    write_file(p, "main.conf", "\n@include \"main.conf\"", 0644);
+    expect_one(p, -EINVAL, "main.conf", 2, "", "does one include itself?");
+    write_file(p, "main.conf", "\n@include \"nowhere\"", 0644);
+    expect_one(p, -EINVAL, "main.conf", 2, "", "nowhere' cannot be opened: No such file");
+    write_file(p, "main.conf", "\n@include \"", 0644);
+    expect_one(p, -EINVAL, "main.conf", 2, "", "is missing");
+}
+
+static void test_no_file(void **state)
+{
+    struct place *p = *state;
+
+    expect_one(p, -ENOENT, "main.conf", 0, "", "cannot be opened: No such file");
+    assert_int_equal(mkdir(p->path, 0700), 0);
+    expect_one(p, -EINVAL, "main.conf", 0, "", "is a directory");
+    assert_int_equal(rmdir(p->path), 0);
+    assert_int_equal(mkfifo(p->path, 0600), 0);
+    expect_one(p, -EINVAL, "main.conf", 0, "", "is a FIFO");
+    write_file(p, "conf.d/ok", "", 0600);
+    write_file(p, "main.conf", "\n@include \"fifo\"", 0600);
+    (void)snprintf(p->path, sizeof p->path, "%s/fifo", p->dir);
+    assert_int_equal(mkfifo(p->path, 0600), 0);
+    (void)snprintf(p->path, sizeof p->path, "%s/main.conf", p->dir);
+    expect_one(p, -EINVAL, "main.conf", 2, "", "fifo' is a FIFO");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_zero_byte_and_size),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_everything_set),
+        cmocka_unit_test(test_print_loads_again),
+        cmocka_unit_test(test_good_endpoints),
+        cmocka_unit_test(test_good_globs),
+        cmocka_unit_test(test_partition_key_length),
+        cmocka_unit_test(test_units),
+        cmocka_unit_test(test_rows_are_sound),
+        cmocka_unit_test(test_example_has_what_the_tables_have),
+        cmocka_unit_test(test_example_loads),
+        cmocka_unit_test(test_example_loads_with_all_on),
+        cmocka_unit_test_setup_teardown(test_exposed_secret, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_conf_d, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_include, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
