@@ -1,6 +1,7 @@
 /* main -- subcommands, and the order of birth and of death; nothing clever. */
 
 #include "clock.h"
+#include "disk.h"
 #include "keep/state.h"
 #include "run/config.h"
 #include "run/lane.h"
@@ -149,8 +150,9 @@ static int open_state(const struct config *c, struct state *ret)
 static int run_lane(const struct config *c, const struct state *state, int signal_fd)
 {
     struct signals signals = {.fd = {signal_fd, signals_ready}};
+    const struct world world = {.clock = &clock_system, .disk = &disk_system};
     struct lane *lane;
-    int r = lane_new(c, state, &clock_system, &lane);
+    int r = lane_new(c, state, &world, &lane);
 
     if (r < 0)
         return r == -EKEYREVOKED ? EXIT_USAGE : EXIT_FAILURE;

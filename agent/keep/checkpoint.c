@@ -513,23 +513,14 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     *ret_report = report;
     return 0;
 out:
-    (void)checkpoint_close(c);
+    checkpoint_close(c);
     return r;
 }
 
-int checkpoint_close(struct checkpoint *c)
+void checkpoint_close(struct checkpoint *c)
 {
-    int r = 0;
-
     if (c == NULL)
-        return 0;
-    if (c->fd >= 0) {
-        r = checkpoint_write(c);
-        if (checkpoint_job_begin(c) == 0) {
-            checkpoint_job_run(c);
-            r = checkpoint_job_end(c);
-        }
-    }
+        return;
     if (c->fd >= 0)
         (void)c->disk->close(c->disk, c->fd);
     forget_all(c);
@@ -540,7 +531,6 @@ int checkpoint_close(struct checkpoint *c)
     buf_done(&c->text);
     buf_done(&c->job.snapshot);
     free(c);
-    return r;
 }
 
 bool checkpoint_knows_flow(const struct checkpoint *c, struct slice flow)

@@ -23,8 +23,8 @@
  * Written at once, synced in a while: checkpoint_write hands the facts to the kernel, which keeps
  * them through a kill -9; checkpoint_job makes them durable against a power cut.
  *
- * Threads: one lane; only checkpoint_job_run may run elsewhere.  Blocks: checkpoint_open,
- * checkpoint_close, checkpoint_job_run. */
+ * Threads: one lane; only checkpoint_job_run may run elsewhere.  Blocks: checkpoint_open and
+ * checkpoint_job_run. */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 
@@ -55,8 +55,9 @@ struct checkpoint_report {
 int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret,
                     struct checkpoint_report *ret_report);
 
-/* Writes and syncs what is noted.  Errors: write(2)'s, fdatasync(2)'s. */
-int checkpoint_close(struct checkpoint *c); /* NULL is fine */
+/* Writes nothing: what is not written yet is not known at the next start.  No job may be running.
+ * NULL is fine. */
+void checkpoint_close(struct checkpoint *c);
 
 /* Whether this flow has run before; and makes it known from now on.  Errors: -ENOMEM. */
 bool checkpoint_knows_flow(const struct checkpoint *c, struct slice flow);

@@ -2,7 +2,6 @@
 
 #include "clock.h"
 #include "digest.h"
-#include "disk.h"
 #include "keep/checkpoint.h"
 #include "keep/state.h"
 #include "random.h"
@@ -33,7 +32,7 @@ enum {
 
 struct lane {
     const struct config *config;
-    const struct clock *clock;
+    struct world world;
     struct loop *loop;
     struct watch *watch;
     struct scribe *scribe;
@@ -130,7 +129,7 @@ static void lane_job_done(struct scribe_job *j)
 
 static int lane_open_checkpoint(struct lane *l, const struct state *state)
 {
-    int r = checkpoint_open(&disk_system, state->checkpoint_fd, &l->checkpoint, &l->report);
+    int r = checkpoint_open(l->world.disk, state->checkpoint_fd, &l->checkpoint, &l->report);
 
     if (r == -ENOTSUP)
         log_error("checkpoint: '%s/checkpoint' was written by a newer kinetail; install that one "
@@ -194,11 +193,13 @@ static int lane_new_client(struct lane *l)
         log_error("endpoint.kinesis: '%s': %s", c->endpoint.kinesis, strerrordesc_np(-r));
         return r;
     }
+    if (l->world.transport != NULL)
+        return client_new(l->world.transport, l->world.clock, &client, &l->client);
     for (size_t i = 0; i < c->flow_count; i++)
         calls += c->flows[i].max_in_flight;
     if ((r = http_new(l->loop, &http, &l->http)) < 0 || (r = http_reserve(l->http, calls)) < 0)
         return r;
-    return client_new(http_transport(l->http), l->clock, &client, &l->client);
+    return client_new(http_transport(l->http), l->world.clock, &client, &l->client);
 }
 
 static int lane_new_flows(struct lane *l)
@@ -238,7 +239,7 @@ static void lane_drain_over(struct loop_timer *t)
     l->drained = true;
 }
 
-int lane_new(const struct config *config, const struct state *state, const struct clock *clock,
+int lane_new(const struct config *config, const struct state *state, const struct world *world,
              struct lane **ret)
 {
     struct lane *l = calloc(1, sizeof *l);
@@ -247,21 +248,24 @@ int lane_new(const struct config *config, const struct state *state, const struc
     if (l == NULL)
         return -ENOMEM;
     l->config = config;
-    l->clock = clock;
+    l->world = *world;
     l->job = (struct scribe_job){.run = lane_job_run, .done = lane_job_done};
     l->descriptors.limit = lane_file_limit();
     list_init(&l->descriptors.opened);
     loop_turn_init(&l->write, lane_write);
-    random_seed(&l->random);
+    if (world->seed != 0)
+        l->random.state = world->seed;
+    else
+        random_seed(&l->random);
     r = lane_open_checkpoint(l, state);
     if (r < 0)
         goto out;
     if ((r = digest_new(&l->digest)) < 0 ||
         (r = reader_init(&l->reader, l->digest, kinesis_service.record_max)) < 0 ||
-        (r = loop_new(clock, &l->loop)) < 0 ||
+        (r = loop_new(world->clock, &l->loop)) < 0 ||
         (r = loop_timer_init(l->loop, &l->sync, lane_sync)) < 0 ||
         (r = loop_timer_init(l->loop, &l->drain, lane_drain_over)) < 0 ||
-        (r = scribe_new(l->loop, &l->scribe)) < 0) {
+        (r = scribe_new(l->loop, !world->inline_jobs, &l->scribe)) < 0) {
         log_error("start: %s", strerrordesc_np(-r));
         goto out;
     }
@@ -290,7 +294,7 @@ void lane_free(struct lane *l)
     scribe_free(l->scribe);
     if (l->job_runs)
         (void)checkpoint_job_end(l->checkpoint);
-    (void)checkpoint_close(l->checkpoint);
+    checkpoint_close(l->checkpoint);
     client_free(l->client);
     http_free(l->http);
     watch_free(l->watch);
@@ -320,6 +324,11 @@ static bool lane_is_drained(const struct lane *l)
     return true;
 }
 
+bool lane_is_running(const struct lane *l)
+{
+    return !(l->stopping && (l->drained || lane_is_drained(l)));
+}
+
 void lane_stop(struct lane *l)
 {
     if (l->stopping) {
@@ -334,7 +343,7 @@ void lane_stop(struct lane *l)
     loop_timer_set(l->loop, &l->drain, loop_now_ms(l->loop) + l->config->drain_timeout_ms);
 }
 
-static void lane_start(struct lane *l)
+void lane_start(struct lane *l)
 {
     size_t files = 0;
     int r;
@@ -373,10 +382,11 @@ static void lane_say_account(const struct lane *l)
 }
 
 /* Everything is said and done: the last facts become durable. */
-static int lane_finish(struct lane *l)
+int lane_finish(struct lane *l)
 {
     int r;
 
+    lane_say_account(l);
     scribe_free(l->scribe);
     l->scribe = NULL;
     if (l->job_runs)
@@ -402,10 +412,12 @@ int lane_run(struct lane *l)
     int r = 0;
 
     lane_start(l);
-    while (r == 0 && !(l->stopping && (l->drained || lane_is_drained(l))))
+    while (r == 0 && lane_is_running(l))
         r = loop_step(l->loop, -1);
-    if (r < 0)
+    if (r < 0) {
         log_error("loop: %s; stopping", strerrordesc_np(-r));
-    lane_say_account(l);
-    return r < 0 ? r : lane_finish(l);
+        (void)lane_finish(l);
+        return r;
+    }
+    return lane_finish(l);
 }

@@ -234,6 +234,15 @@ int loop_step(struct loop *l, int64_t wait_ms)
     return 0;
 }
 
+uint64_t loop_next_ms(const struct loop *l)
+{
+    const struct heap_node *first = heap_first(&l->timers);
+
+    if (!list_is_empty(&l->turns))
+        return l->now_ms;
+    return first == NULL ? UINT64_MAX : first->key;
+}
+
 void loop_wake(struct loop *l)
 {
     uint64_t one = 1;

@@ -64,6 +64,9 @@ void loop_turn_cancel(struct loop_turn *t);
  * Errors: epoll_wait(2)'s. */
 int loop_step(struct loop *l, int64_t wait_ms);
 
+/* The next deadline, UINT64_MAX if there is none: a simulation turns its clock there. */
+uint64_t loop_next_ms(const struct loop *l);
+
 /* Ends the current or the next sleep of the loop; from any thread. */
 void loop_wake(struct loop *l);
 

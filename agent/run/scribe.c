@@ -23,6 +23,16 @@ struct scribe {
     bool stop;
 };
 
+/* A job has run: the loop is told. */
+static void scribe_finished(struct scribe *s, struct scribe_job *j)
+{
+    uint64_t one = 1;
+
+    list_append(&s->finished, &j->node);
+    if (write(s->told.fd, &one, sizeof one) < 0)
+        return; /* full: the loop knows already */
+}
+
 static void *scribe_thread(void *arg)
 {
     struct scribe *s = arg;
@@ -31,7 +41,6 @@ static void *scribe_thread(void *arg)
     for (;;) {
         struct list *node = list_take(&s->waiting);
         struct scribe_job *j;
-        uint64_t one = 1;
 
         if (node == NULL) {
             if (s->stop)
@@ -43,9 +52,7 @@ static void *scribe_thread(void *arg)
         pthread_mutex_unlock(&s->lock);
         j->run(j);
         pthread_mutex_lock(&s->lock);
-        list_append(&s->finished, &j->node);
-        if (write(s->told.fd, &one, sizeof one) < 0)
-            continue; /* full: the loop knows already */
+        scribe_finished(s, j);
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;
@@ -86,7 +93,7 @@ static int scribe_start(struct scribe *s)
     return r;
 }
 
-int scribe_new(struct loop *loop, struct scribe **ret)
+int scribe_new(struct loop *loop, bool threaded, struct scribe **ret)
 {
     struct scribe *s = calloc(1, sizeof *s);
     int r;
@@ -103,7 +110,7 @@ int scribe_new(struct loop *loop, struct scribe **ret)
         r = -errno;
     else
         r = loop_add(loop, &s->told, EPOLLIN);
-    if (r == 0)
+    if (r == 0 && threaded)
         r = scribe_start(s);
     if (r < 0) {
         scribe_free(s);
@@ -136,6 +143,11 @@ void scribe_free(struct scribe *s)
 void scribe_give(struct scribe *s, struct scribe_job *j)
 {
     list_init(&j->node);
+    if (!s->running) {
+        j->run(j);
+        scribe_finished(s, j);
+        return;
+    }
     pthread_mutex_lock(&s->lock);
     list_append(&s->waiting, &j->node);
     pthread_cond_signal(&s->work);

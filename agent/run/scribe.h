@@ -10,6 +10,8 @@
 
 #include "list.h"
 
+#include <stdbool.h>
+
 struct loop;
 struct scribe;
 
@@ -19,8 +21,9 @@ struct scribe_job {
     void (*done)(struct scribe_job *j); /* on the loop */
 };
 
-/* Borrows `loop`.  Errors: pthread_create(3)'s, eventfd(2)'s, -ENOMEM. */
-int scribe_new(struct loop *loop, struct scribe **ret);
+/* Borrows `loop`.  Without a thread of its own it does the jobs at once when they are given: for a
+ * simulation, which must replay.  Errors: pthread_create(3)'s, eventfd(2)'s, -ENOMEM. */
+int scribe_new(struct loop *loop, bool threaded, struct scribe **ret);
 void scribe_free(struct scribe *s);
 
 /* Hands in a job, borrowed until its `done`. */
