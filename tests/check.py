@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Runs the tests and counts them.
+
+    tests/check.py                      everything `make check` means
+    tests/check.py unit system ...      only these steps
+
+A step says one line when it is well and everything when it is not.  The last line of all is
+"N passed, N failed", and the exit status says the same.
+"""
+
+import argparse
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("KT_BUILD", "build")
+SHORT_FUZZ_SECONDS = 5
+ALL_STEPS = ["unit", "asan", "fuzz", "third-party", "system"]
+
+
+class Count:
+    """What came out so far."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, passed, failed, skipped=0):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def run(command, env=None, timeout=1800):
+    """The exit status and all output of a command."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}, timeout=timeout,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout
+    except subprocess.TimeoutExpired as e:
+        return -1, f"{e.stdout or ''}\n(took more than {timeout} s)"
+    except OSError as e:
+        return -1, str(e)
+
+
+def report(name, started, passed, failed, output):
+    took = time.monotonic() - started
+    if failed:
+        say(output.rstrip())
+    say(f"{'FAIL' if failed else 'ok  '} {name}: {passed} passed, {failed} failed ({took:.1f} s)")
+
+
+def make(*arguments):
+    """Builds what a step needs; what the compiler said only if it failed."""
+    status, output = run(["make", "--no-print-directory", *arguments])
+    if status != 0:
+        say(output)
+    return status == 0
+
+
+def unit_programs(build):
+    names = re.search(r"^unit\s*:=((?:.*\\\n)*.*)", open(os.path.join(ROOT, "Makefile")).read(), re.M)
+    return [os.path.join(build, "unit", n) for n in names.group(1).replace("\\", " ").split()]
+
+
+def run_unit(count, build, wrapper=(), label=""):
+    for program in unit_programs(build):
+        started = time.monotonic()
+        status, output = run([*wrapper, os.path.join(".", program) if not os.path.isabs(program) else program])
+        passed = len(re.findall(r"^\[       OK \]", output, re.M))
+        failed = len(set(re.findall(r"^\[  FAILED  \] (?!\d)(\S+)", output, re.M)))
+        if status != 0 and failed == 0:
+            failed = 1
+        if status == 0 and passed == 0:
+            output, failed = output + "\nit ran no test", 1
+        report(f"unit {label}{os.path.basename(program)}", started, passed, failed, output)
+        count.add(passed, failed)
+
+
+def step_unit(count, options):
+    run_unit(count, BUILD)
+
+
+def step_asan(count, options):
+    """The unit tests once more under AddressSanitizer and UBSan; the system tests use that binary
+    where they kill and damage things (see tests/system)."""
+    if not make("BUILD=build/asan", "SAN=asan", "all", "unit-programs"):
+        return count.add(0, 1)
+    run_unit(count, "build/asan", label="asan ")
+
+
+def step_valgrind(count, options):
+    wrapper = ("valgrind", "-q", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite")
+    run_unit(count, BUILD, wrapper, "valgrind ")
+
+
+def step_fuzz(count, options):
+    if not make("BUILD=build/fuzz", "SAN=fuzz", "CC=clang", "fuzz-programs"):
+        return count.add(0, 1)
+    for source in sorted(glob.glob(os.path.join(ROOT, "tests/fuzz/fuzz_*.c"))):
+        name = os.path.basename(source)[len("fuzz_"):-len(".c")]
+        seeds = os.path.join("tests/fuzz/seeds", name)
+        corpus = os.path.join("build/fuzz/corpus", name)
+        os.makedirs(os.path.join(ROOT, corpus), exist_ok=True)
+        found = os.path.join("build/fuzz/found", name)
+        os.makedirs(os.path.join(ROOT, found), exist_ok=True)
+        started = time.monotonic()
+        status, output = run([f"build/fuzz/fuzz/{name}", f"-max_total_time={options.fuzz_seconds}",
+                              "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
+                              f"-artifact_prefix={found}/", corpus,
+                              *([seeds] if os.path.isdir(os.path.join(ROOT, seeds)) else [])],
+                             timeout=options.fuzz_seconds + 300)
+        runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", output)
+        report(f"fuzz {name}, {runs.group(1) if runs else 0} inputs", started, int(status == 0),
+               int(status != 0), output)
+        count.add(int(status == 0), int(status != 0))
+
+
+def step_third_party(count, options):
+    """Installs the servers that the system tests speak with; nothing is counted here."""
+    status, output = run(["sh", "tests/system/third_party.sh"])
+    if status != 0:
+        say(output)
+        say("FAIL third-party servers cannot be installed; their tests will say so")
+
+
+def count_pytest(output):
+    last = [l for l in output.splitlines() if re.search(r"\d+ (passed|failed|error|skipped)", l)]
+    numbers = dict((k, int(n)) for n, k in re.findall(r"(\d+) (passed|failed|error|skipped)", last[-1])) if last else {}
+    return numbers.get("passed", 0), numbers.get("failed", 0) + numbers.get("error", 0), numbers.get("skipped", 0)
+
+
+def step_system(count, options):
+    started = time.monotonic()
+    python = "/usr/bin/python3" if os.path.isdir("/usr/lib/python3/dist-packages/pytest") else sys.executable
+    status, output = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
+                          "-rs", "tests/system", *options.rest], timeout=1500)
+    passed, failed, skipped = count_pytest(output)
+    if status not in (0,) and failed == 0:
+        failed = 1
+    report("system", started, passed, failed, output)
+    for line in output.splitlines():
+        if line.startswith("SKIPPED"):
+            say("     " + line)
+    count.add(passed, failed, skipped)
+
+
+def step_lint(count, options):
+    sources = subprocess.run(["git", "ls-files", "agent/*.c", "common/*.c"], cwd=ROOT, text=True,
+                             stdout=subprocess.PIPE, check=True).stdout.split()
+    scripts = ["packaging/deps", "tests/system/third_party.sh", ".ci/run"]
+    flags = ["-std=gnu17", "-D_GNU_SOURCE", '-DKINETAIL_VERSION="0"', "-Icommon", "-Iagent"]
+    for name, command in [
+        ("clang-tidy", ["clang-tidy", "--quiet", "--warnings-as-errors=*", *sources, "--", *flags]),
+        ("cppcheck", ["cppcheck", "--quiet", "--error-exitcode=1", "--std=c11", "--inline-suppr",
+                      "--enable=warning,portability", "--suppress=missingIncludeSystem",
+                      "-D_GNU_SOURCE", '-DKINETAIL_VERSION="0"', "-Icommon", "-Iagent", *sources]),
+        ("shellcheck", ["shellcheck", *scripts]),
+    ]:
+        started = time.monotonic()
+        status, output = run(command)
+        report(f"lint {name}", started, int(status == 0), int(status != 0), output)
+        count.add(int(status == 0), int(status != 0))
+
+
+STEPS = {"unit": step_unit, "asan": step_asan, "fuzz": step_fuzz, "third-party": step_third_party,
+         "system": step_system, "valgrind": step_valgrind, "lint": step_lint}
+
+
+def main():
+    arguments, rest = sys.argv[1:], []
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, rest = arguments[:at], arguments[at + 1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
+    parser.add_argument("--fuzz-seconds", type=int, default=SHORT_FUZZ_SECONDS)
+    options = parser.parse_args(arguments)
+    options.rest = rest
+    count = Count()
+    for step in options.steps or ALL_STEPS:
+        if step not in STEPS:
+            parser.error(f"no step '{step}'")
+        STEPS[step](count, options)
+    skipped = f", {count.skipped} skipped" if count.skipped else ""
+    say(f"{count.passed} passed, {count.failed} failed{skipped}")
+    return 1 if count.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
