@@ -65,7 +65,7 @@ LINK    = $(CC) $(KT_CFLAGS) $(CFLAGS) $(KT_LDFLAGS) $(LDFLAGS)
 
 $(BUILD)/common/%.o: KT_INCLUDE = -Icommon
 $(BUILD)/agent/%.o:  KT_INCLUDE = -Icommon -Iagent
-$(BUILD)/tests/%.o:  KT_INCLUDE = -Icommon -Iagent
+$(BUILD)/tests/%.o:  KT_INCLUDE = -Icommon -Iagent -Itests/sim
 
 # ./kinetail is the ordinary build; another one (sanitizers) stays in its own directory.
 ifeq ($(BUILD),build)
@@ -111,11 +111,15 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
+$(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/libkinetail.a
+	@mkdir -p $(@D)
+	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
+
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ -lcrypto $(LDLIBS)
 
-.PRECIOUS: $(BUILD)/tests/unit/%.o $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/bench/%.o
+.PRECIOUS: $(BUILD)/tests/unit/%.o $(BUILD)/tests/sim/%.o $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/bench/%.o
 
 .PHONY: unit-programs fuzz-programs
 unit-programs: $(unit:%=$(BUILD)/unit/%)

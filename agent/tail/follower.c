@@ -22,9 +22,13 @@ enum {
     FOLLOWER_RENAMED_MS = 60 * 1000,  /* a writer may hold a renamed file for so long */
     FOLLOWER_DELETED_MS = 15 * 1000,  /* … and a deleted one, whose space we hold with it */
     FOLLOWER_BIRTH_SLACK_S = 10,      /* made so shortly before the last commit: not seen then */
+    FOLLOWER_RECENT_S = 30,           /* what was born so lately may have come and gone unseen */
+    FOLLOWER_FINISHED = 128,          /* how many files that we let go of are remembered */
 };
 
 static const int64_t second_ns = INT64_C(1000000000);
+
+struct neighbours;
 
 struct follower {
     struct loop *loop;
@@ -38,6 +42,10 @@ struct follower {
     struct map past_by_ino, by_ino;
     struct roster *roster;
     struct list named, nameless;
+    struct source_id finished[FOLLOWER_FINISHED]; /* a ring */
+    size_t finished_next;
+    struct neighbours *strays; /* while starting */
+    int64_t started_ns;
     size_t count;
     struct loop_timer tick;
     bool starting, closing;
@@ -57,7 +65,8 @@ static int64_t wall_ns(void)
 {
     struct timespec t;
 
-    (void)clock_gettime(CLOCK_REALTIME, &t); /* to compare with the file system's birth times */
+    /* The clock that file systems take birth times from: never behind one that was given before. */
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &t);
     return (int64_t)t.tv_sec * second_ns + t.tv_nsec;
 }
 
@@ -79,6 +88,16 @@ static struct source *find_source(const struct follower *f, const struct source_
             return s;
     }
     return NULL;
+}
+
+/* Whether this file was read to its end lately and let go. */
+static bool is_finished(const struct follower *f, const struct source_id *id)
+{
+    for (size_t i = 0; i < ARRAY_LEN(f->finished); i++)
+        if (f->finished[i].ino != 0 && f->finished[i].dev == id->dev &&
+            source_id_is_same_object(&f->finished[i], id))
+            return true;
+    return false;
 }
 
 static void source_close(struct follower *f, struct source *s)
@@ -213,6 +232,7 @@ static bool let_go(struct follower *f, struct source *s)
     if (!s->at_end || !s->ending || !f->events.is_settled(f->events.user, s))
         return false;
     f->events.left(f->events.user, s);
+    f->finished[f->finished_next++ % ARRAY_LEN(f->finished)] = s->id;
     source_free(f, s);
     return true;
 }
@@ -315,9 +335,12 @@ static void neighbours_done(struct neighbours *all)
 
 static int compare_births(const void *a, const void *b)
 {
-    int64_t x = born_ns(*(struct neighbour *const *)a), y = born_ns(*(struct neighbour *const *)b);
+    const struct neighbour *x = *(struct neighbour *const *)a, *y = *(struct neighbour *const *)b;
+    int64_t by_birth = born_ns(x) - born_ns(y);
+    int64_t by_write = x->facts.modified_ns - y->facts.modified_ns; /* born in one clock tick */
+    int64_t by = by_birth != 0 ? by_birth : by_write;
 
-    return x < y ? -1 : x > y;
+    return by < 0 ? -1 : by > 0;
 }
 
 static void neighbours_add(struct follower *f, struct neighbours *all, int dir_fd, const char *dir,
@@ -327,9 +350,12 @@ static void neighbours_add(struct follower *f, struct neighbours *all, int dir_f
 
     if (n == NULL)
         return;
-    n->fd = open_log(f, dir_fd, name);
+    if (snprintf(n->path, sizeof n->path, "%s/%s", dir, name) >= (int)sizeof n->path) {
+        free(n);
+        return;
+    }
+    n->fd = open_log(f, dir_fd, dir_fd == AT_FDCWD ? n->path : name);
     if (n->fd < 0 || identity_read(f->digest, n->fd, &n->id, &n->facts) < 0 ||
-        snprintf(n->path, sizeof n->path, "%s/%s", dir, name) >= (int)sizeof n->path ||
         (more = reallocarray(all->items, all->count + 1, sizeof(*more))) == NULL) {
         if (n->fd >= 0)
             close(n->fd);
@@ -340,8 +366,8 @@ static void neighbours_add(struct follower *f, struct neighbours *all, int dir_f
     all->items[all->count++] = n;
 }
 
-/* Opens the files beside `path` that are called like a generation of it, or have inode `ino`;
- * oldest first.  The file that is called `path` itself is not among them. */
+/* Opens the files that are called `path` or, beside it, like a generation of it, or have inode
+ * `ino`; oldest first. */
 static void neighbours_find(struct follower *f, const char *path, uint64_t ino,
                             struct neighbours *ret)
 {
@@ -361,8 +387,9 @@ static void neighbours_find(struct follower *f, const char *path, uint64_t ino,
         return;
     }
     for (struct dirent *e; (e = readdir(list)) != NULL;)
-        if (strcmp(e->d_name, base) != 0 && (e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
-            (e->d_ino == ino || generation_is_of(slice_of(e->d_name), slice_of(base))))
+        if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
+            (e->d_ino == ino || strcmp(e->d_name, base) == 0 ||
+             generation_is_of(slice_of(e->d_name), slice_of(base))))
             neighbours_add(f, ret, dirfd(list), dir, e->d_name);
     closedir(list);
     if (ret->count > 1)
@@ -373,39 +400,83 @@ static void source_orphan(struct follower *f, struct source *s);
 static struct follower_past *find_past(struct follower *f, int fd, const struct source_id *id,
                                        const char *path);
 
-/* Reads the files that had the name between two others, oldest first: born after `after_ns` and
- * before `before_ns`, not known, and not meant by the globs themselves (those are met by their own
- * names).  Returns the last source in the chain that begins with `first` (or NULL). */
-static struct source *read_between(struct follower *f, struct neighbours *all, int64_t after_ns,
-                                   int64_t before_ns, struct source *first)
+/* Reads a file from its start that is not called as the globs say, and that nobody has read. */
+static struct source *read_stranger(struct follower *f, struct neighbour *n)
+{
+    struct follower_past *past = find_past(f, n->fd, &n->id, n->path);
+    struct source *s;
+
+    if (source_new(f, &n->id, past != NULL ? past->at : (struct cursor){0}, n->path, n->fd,
+                   past != NULL ? past->slot : NULL, &s) < 0)
+        return NULL;
+    n->fd = -1;
+    if (past != NULL) {
+        past->used = true;
+        past->source = s;
+    }
+    log_info("flow %s: '%s': was rotated away; reading it from byte %llu", flow_of(f), s->path,
+             (unsigned long long)s->at.offset);
+    source_orphan(f, s);
+    return s;
+}
+
+static bool is_unread(const struct follower *f, const struct neighbour *n)
+{
+    const char *name = strrchr(n->path, '/') + 1;
+    char dir[PATH_MAX];
+
+    (void)snprintf(dir, sizeof dir, "%.*s", (int)(name - n->path), n->path);
+    return n->fd >= 0 && find_source(f, &n->id) == NULL && !is_finished(f, &n->id) &&
+           !roster_means(f->roster, dir, name);
+}
+
+/* Reads the files that had the name between two others, oldest first: born from `from_ns` to
+ * `to_ns`, not known, and not meant by the globs themselves (those are met by their own names).
+ * Birth times are as coarse as the kernel's clock tick, so both ends belong to it.  `anew` (or NULL)
+ * is a file that may have been truncated and written anew before it was renamed, so that it belongs
+ * to them whenever it was born.  Returns the last source in the chain that begins with `first` (or
+ * NULL). */
+static struct source *read_between(struct follower *f, struct neighbours *all, int64_t from_ns,
+                                   int64_t to_ns, const struct source_id *anew,
+                                   struct source *first)
 {
     for (size_t i = 0; i < all->count; i++) {
         struct neighbour *n = all->items[i];
-        const char *name = strrchr(n->path, '/') + 1;
-        struct follower_past *past;
-        char dir[PATH_MAX];
         struct source *s;
 
-        (void)snprintf(dir, sizeof dir, "%.*s", (int)(name - n->path), n->path);
-        if (n->fd < 0 || born_ns(n) <= after_ns || born_ns(n) >= before_ns ||
-            find_source(f, &n->id) != NULL || roster_means(f->roster, dir, name))
+        if ((born_ns(n) < from_ns || born_ns(n) > to_ns) &&
+            (anew == NULL || !source_id_is_same_object(&n->id, anew)))
             continue;
-        past = find_past(f, n->fd, &n->id, n->path);
-        if (source_new(f, &n->id, past != NULL ? past->at : (struct cursor){0}, n->path, n->fd,
-                       past != NULL ? past->slot : NULL, &s) < 0)
+        if (!is_unread(f, n))
             continue;
-        n->fd = -1;
-        if (past != NULL)
-            past->used = true;
-        log_info("flow %s: '%s': was rotated away; reading it from byte %llu", flow_of(f), s->path,
-                 (unsigned long long)s->at.offset);
+        s = read_stranger(f, n);
+        if (s == NULL)
+            continue;
         if (first != NULL)
             put_after(s, first);
         first = s;
-        source_orphan(f, s);
-        f->events.news(f->events.user, s);
     }
     return first;
+}
+
+/* The earliest birth of a file that may have come and gone between two looks. */
+static int64_t recent_ns(const struct follower *f)
+{
+    return MAX(f->started_ns, wall_ns() - FOLLOWER_RECENT_S * second_ns);
+}
+
+/* Reads what was called `path` after `previous` (or lately), copies of the newest one included: it
+ * may have been truncated before anybody saw it.  Returns the last of them, or `previous`. */
+static struct source *read_missed(struct follower *f, const char *path, struct source *previous)
+{
+    int64_t from_ns = previous != NULL && previous->id.born_ns != 0 ? previous->id.born_ns
+                                                                     : recent_ns(f);
+    struct neighbours all;
+
+    neighbours_find(f, path, 0, &all);
+    previous = read_between(f, &all, from_ns, INT64_MAX, NULL, previous);
+    neighbours_done(&all);
+    return previous;
 }
 
 /* --- files that lost their name --- */
@@ -452,7 +523,7 @@ static void source_orphan(struct follower *f, struct source *s)
     list_remove(&s->all);
     list_append(&f->nameless, &s->all);
     s->quiet_since_ms = loop_now_ms(f->loop);
-    if (s->fd < 0)
+    if (s->fd < 0 && !s->truncated)
         find_renamed(f, s);
     if (s->fd >= 0) {
         watch_inode(f, s);
@@ -664,7 +735,7 @@ static void meet(struct follower *f, struct name *n, const char *path, int fd,
                  const struct source_id *id, const struct identity_facts *facts)
 {
     struct follower_past *past = find_past(f, fd, id, path);
-    struct source *s, *previous = n->last;
+    struct source *s = NULL, *previous = n->last;
     struct cursor at;
     int r = 0;
 
@@ -679,22 +750,15 @@ static void meet(struct follower *f, struct name *n, const char *path, int fd,
         complain(f, n, path, r);
         return;
     }
-    if (past != NULL)
+    if (past != NULL) {
         past->used = true;
+        past->source = s;
+    }
     n->skip_size = 0;
 
-    /* Were there others in between? */
-    if (!f->starting && (previous != NULL || n->appearances > 1)) {
-        int64_t after_ns = previous != NULL && previous->id.born_ns != 0
-                               ? previous->id.born_ns
-                               : wall_ns() - 60 * second_ns;
-        struct neighbours all;
-
-        neighbours_find(f, path, 0, &all);
-        previous = read_between(f, &all, after_ns, id->born_ns != 0 ? id->born_ns : INT64_MAX,
-                                previous);
-        neighbours_done(&all);
-    }
+    if (!f->starting &&
+        ((previous != NULL && !previous->truncated) || n->appearances > 1))
+        previous = read_missed(f, path, previous);
     if (previous != NULL)
         put_after(s, previous);
     attach(f, n, s, path);
@@ -767,6 +831,8 @@ static void follower_look(void *user, struct name *n)
         if (errno == ENOENT || errno == ENOTDIR) {
             n->said = 0;
             detach(f, n);
+            if (n->appearances > 0 && !f->starting) /* one came and went */
+                (void)read_missed(f, path, n->last);
             n->appearances = 0;
             if (n->last == NULL)
                 roster_forget(f->roster, n);
@@ -809,53 +875,61 @@ static void follower_drop(void *user, struct name *n)
 
 /* --- truncation --- */
 
-/* Looks for a copy of what `s` was, made before it was truncated, with more behind its place. */
+/* Looks for a copy of what `s` was, made before it was truncated.  Even one without anything more is
+ * worth to be known: or it would be taken for a file that nobody has read. */
 static struct neighbour *find_copy(struct follower *f, const struct source *s,
                                    struct neighbours *all)
 {
+    if (s->at.offset == 0 && s->id.head_len == 0)
+        return NULL; /* nothing to know it by, and nothing lost */
     for (size_t i = 0; i < all->count; i++) {
         struct neighbour *n = all->items[i];
-        if (n->facts.size > s->at.offset && find_source(f, &n->id) == NULL &&
+        if (find_source(f, &n->id) == NULL && !is_finished(f, &n->id) &&
             identity_fits(f->digest, n->fd, &s->id, s->at))
             return n;
     }
     return NULL;
 }
 
+/* Gives a source another identity. */
+static void identify(struct follower *f, struct source *s, const struct source_id *id)
+{
+    map_remove(&f->by_ino, &s->by_ino);
+    s->id = *id;
+    if (map_insert(&f->by_ino, &s->by_ino, ino_hash(id)) < 0)
+        abort(); /* cannot be: removing made the room */
+}
+
 /* `s` goes on in the copy, as a file without a name of ours. */
 static void go_on_in_copy(struct follower *f, struct source *s, struct neighbour *copy)
 {
-    struct source_id id = copy->id;
-
-    map_remove(&f->by_ino, &s->by_ino);
-    s->id = id;
-    if (map_insert(&f->by_ino, &s->by_ino, ino_hash(&id)) < 0)
-        abort(); /* cannot be: removing made the room */
+    identify(f, s, &copy->id);
     source_adopt_fd(f, s, copy->fd);
     copy->fd = -1;
+    s->at_end = false;
     (void)set_path(s, copy->path);
     f->events.changed(f->events.user, s);
-    log_info("flow %s: '%s': reading the rest from this copy", flow_of(f), s->path);
+    log_info("flow %s: '%s': is a copy of it; its rest is read from there", flow_of(f), s->path);
 }
 
-void follower_stale(struct follower *f, struct source *s)
+/* `s` has lost its content: it lets go of its file and of its name, which *ret_name is (or NULL).
+ * Returns the descriptor. */
+static int renounce(struct source *s, struct follower *f, struct name **ret_name)
 {
+    const struct source_id none = {.dev = s->id.dev, .born_ns = s->id.born_ns};
+    struct source_id id = s->id;
     struct name *n = is_nameless(s) ? NULL : s->name;
-    struct neighbours all;
-    struct neighbour *copy;
     int fd = s->fd;
 
     assert(s->names == 0 || n != NULL);
-
-    log_info("flow %s: '%s': was truncated or written anew; reading it from its start", flow_of(f),
-             s->path);
     watch_remove(f->watch, &s->sub);
     list_remove(&s->opened);
     f->descriptors->count--;
     s->fd = -1;
-
-    neighbours_find(f, s->path, 0, &all);
-    copy = find_copy(f, s, &all);
+    s->truncated = true;
+    identify(f, s, &none);
+    s->id.head_len = id.head_len; /* what a copy of it is known by */
+    s->id.head_hash = id.head_hash;
     if (n != NULL) {
         n->source = NULL;
         set_last(n, s);
@@ -866,34 +940,63 @@ void follower_stale(struct follower *f, struct source *s)
             s->other = NULL;
         }
     }
+    *ret_name = n;
+    return fd;
+}
+
+/* The content that took the place of another one is a source of its own.  Takes `fd`. */
+static struct source *begin_anew(struct follower *f, int fd, const char *path, struct name *n)
+{
+    struct identity_facts facts;
+    struct source_id id;
+    struct source *s;
+
+    if (identity_read(f->digest, fd, &id, &facts) < 0 ||
+        source_new(f, &id, (struct cursor){0}, path, fd, NULL, &s) < 0) {
+        close(fd);
+        s = NULL;
+    } else if (n != NULL) {
+        attach(f, n, s, path);
+    } else {
+        source_orphan(f, s);
+    }
+    if (n != NULL)
+        roster_look(f->roster, n); /* whether it still leads there */
+    return s;
+}
+
+void follower_stale(struct follower *f, struct source *s)
+{
+    struct source *anew, *last = s;
+    struct neighbours all;
+    struct neighbour *copy;
+    struct name *n;
+    char path[PATH_MAX];
+    int fd;
+
+    log_info("flow %s: '%s': was truncated or written anew; reading it from its start", flow_of(f),
+             s->path);
+    (void)snprintf(path, sizeof path, "%s", s->path);
+    fd = renounce(s, f, &n);
+    anew = begin_anew(f, fd, path, n);
+
+    neighbours_find(f, path, 0, &all);
+    copy = find_copy(f, s, &all);
     if (copy != NULL) {
+        int64_t copied_ns = born_ns(copy);
+
         go_on_in_copy(f, s, copy);
+        source_orphan(f, s);
+        last = read_between(f, &all, copied_ns, INT64_MAX, NULL, s); /* it may have happened twice */
     } else {
         s->ending = s->at_end = true;
-        /* Its object is another source's now. */
-        map_remove(&f->by_ino, &s->by_ino);
-        s->id.ino = 0;
-        if (map_insert(&f->by_ino, &s->by_ino, ino_hash(&s->id)) < 0)
-            abort();
+        source_orphan(f, s);
     }
     neighbours_done(&all);
-
-    if (n != NULL) {
-        close(fd);
-        n->appearances = 0;
-        roster_look(f->roster, n);
-    } else {
-        struct identity_facts facts;
-        struct source_id id;
-        struct source *t;
-
-        if (identity_read(f->digest, fd, &id, &facts) < 0 ||
-            source_new(f, &id, (struct cursor){0}, s->path, fd, NULL, &t) < 0)
-            close(fd);
-        else
-            source_orphan(f, t);
+    if (anew != NULL) {
+        put_after(anew, last);
+        f->events.news(f->events.user, anew);
     }
-    source_orphan(f, s);
 }
 
 /* --- start --- */
@@ -918,58 +1021,105 @@ static void give_up_past(struct follower *f, struct follower_past *p, const char
     f->events.lost(f->events.user, p->slot);
 }
 
-/* Finds the file that an earlier run was reading, under another name or as a copy, and those that
- * had the name since. */
-static void recover_past(struct follower *f, struct follower_past *p)
+/* The source that is called `path` now. */
+static struct source *find_named(const struct follower *f, const char *path)
 {
-    struct source *found = NULL, *last, *current = NULL;
-    struct neighbours all;
-    int64_t born, before = INT64_MAX;
-    char path[PATH_MAX];
-
-    if (snprintf(path, sizeof path, "%.*s", SLICE_ARG(p->path)) >= (int)sizeof path ||
-        path[0] != '/')
-        return;
-    neighbours_find(f, path, p->id.ino, &all);
-    for (size_t i = 0; i < all.count && found == NULL; i++) {
-        struct neighbour *n = all.items[i];
-        bool same = source_id_is_same_object(&n->id, &p->id);
-
-        if ((!same && p->id.head_len == 0) || find_source(f, &n->id) != NULL ||
-            !identity_fits(f->digest, n->fd, &p->id, p->at))
-            continue;
-        if (source_new(f, &n->id, p->at, n->path, n->fd, p->slot, &found) < 0)
-            break;
-        n->fd = -1;
-        p->used = true;
-        f->events.changed(f->events.user, found);
-        log_info("flow %s: '%s': is '%s' now; reading the rest from byte %llu", flow_of(f), path,
-                 found->path, (unsigned long long)p->at.offset);
-    }
-
-    /* Whoever has the name now comes last. */
     LIST_EACH(&f->named, node, after)
     {
-        if (strcmp(source_of(node)->path, path) == 0 && source_of(node) != found)
-            current = source_of(node);
+        if (strcmp(source_of(node)->path, path) == 0)
+            return source_of(node);
     }
-    if (current != NULL && current->id.born_ns != 0 && current->id.ino != p->id.ino)
-        before = current->id.born_ns;
-    if (found != NULL && found->id.born_ns != 0)
-        born = found->id.born_ns;
-    else if (found == NULL && p->id.born_ns != 0 &&
-             (current == NULL || current->id.ino != p->id.ino))
-        born = p->id.born_ns;
-    else
-        born = f->settings.alive_ns - FOLLOWER_BIRTH_SLACK_S * second_ns;
-    if (found == NULL)
+    return NULL;
+}
+
+static bool past_path(const struct follower_past *p, char to[PATH_MAX])
+{
+    return snprintf(to, PATH_MAX, "%.*s", SLICE_ARG(p->path)) < PATH_MAX && to[0] == '/';
+}
+
+/* Looks for the file of a past in its directory: under another name, or a copy. */
+static void claim_past(struct follower *f, struct follower_past *p)
+{
+    struct neighbours all;
+    char path[PATH_MAX];
+
+    if (p->used || !past_path(p, path))
+        return;
+    neighbours_find(f, path, p->id.ino, &all);
+    for (size_t i = 0; i < all.count && !p->used; i++) {
+        struct neighbour *n = all.items[i];
+        bool same = source_id_is_same_object(&n->id, &p->id);
+        struct source *s;
+
+        if ((!same && p->id.head_len == 0) || find_source(f, &n->id) != NULL ||
+            !identity_fits(f->digest, n->fd, &p->id, p->at) ||
+            source_new(f, &n->id, p->at, n->path, n->fd, p->slot, &s) < 0)
+            continue;
+        n->fd = -1;
+        p->used = true;
+        p->source = s;
+        f->events.changed(f->events.user, s);
+        log_info("flow %s: '%s': is '%s' now; its rest is read from byte %llu", flow_of(f), path,
+                 s->path, (unsigned long long)p->at.offset);
+        source_orphan(f, s);
+    }
+    neighbours_done(&all);
+}
+
+/* Whether a source goes on from a past. */
+static bool is_resumed(const struct follower *f, const struct source *s)
+{
+    for (size_t i = 0; i < f->past_count; i++)
+        if (f->past[i].source == s)
+            return true;
+    return false;
+}
+
+/* Reads what had the name of a past since, up to the file that has it now. */
+static void read_since_past(struct follower *f, struct follower_past *p)
+{
+    const struct source_id *anew = NULL;
+    struct source *current, *last;
+    struct neighbours all;
+    int64_t from_ns = f->settings.alive_ns, to_ns = INT64_MAX;
+    char path[PATH_MAX];
+
+    if (!past_path(p, path))
+        return;
+    current = find_named(f, path);
+    last = p->source;
+    if (last != NULL && last == current)
+        return;
+    if (last == NULL)
         give_up_past(f, p, path);
-    last = read_between(f, &all, born, before, found);
-    if (current != NULL && last != NULL && last != current)
+    else if (last->id.born_ns != 0)
+        from_ns = last->id.born_ns;
+    if (last == NULL || !source_id_is_same_object(&last->id, &p->id))
+        anew = &p->id;
+    if (current != NULL && current->id.born_ns != 0 && is_resumed(f, current))
+        to_ns = current->id.born_ns; /* what is younger than a file we know is a copy of it */
+    neighbours_find(f, path, p->id.ino, &all);
+    last = read_between(f, &all, from_ns, to_ns, anew, last);
+    if (current != NULL && last != NULL)
         put_after(current, last);
     neighbours_done(&all);
-    if (found != NULL)
-        source_orphan(f, found);
+}
+
+/* A file that looks like a rotation of one of ours: remembered until all that is known is found. */
+static void follower_stray(void *user, const char *dir, const char *text)
+{
+    struct follower *f = user;
+
+    if (f->settings.known)
+        neighbours_add(f, f->strays, AT_FDCWD, dir, text);
+}
+
+/* Files that came and were rotated away while the agent was stopped, whatever had their name. */
+static void read_strays(struct follower *f, struct neighbours *strays)
+{
+    if (strays->count > 1)
+        qsort(strays->items, strays->count, sizeof(*strays->items), compare_births);
+    (void)read_between(f, strays, f->settings.alive_ns, INT64_MAX, NULL, NULL);
 }
 
 static void map_past(struct follower *f)
@@ -982,11 +1132,21 @@ static void map_past(struct follower *f)
 
 void follower_start(struct follower *f)
 {
+    struct neighbours strays = {0};
+
     f->starting = true;
+    f->started_ns = wall_ns();
+    f->strays = &strays;
     roster_start(f->roster);
+    f->strays = NULL;
+
+    /* First everything finds its own file; only then can a file be said to be nobody's. */
     for (size_t i = 0; i < f->past_count; i++)
-        if (!f->past[i].used)
-            recover_past(f, &f->past[i]);
+        claim_past(f, &f->past[i]);
+    for (size_t i = 0; i < f->past_count; i++)
+        read_since_past(f, &f->past[i]);
+    read_strays(f, &strays);
+    neighbours_done(&strays);
     f->starting = false;
 }
 
@@ -1015,7 +1175,8 @@ int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
     f->past_count = past_count;
     list_init(&f->named);
     list_init(&f->nameless);
-    const struct roster_events roster_events = {follower_look, follower_modified, follower_drop, f};
+    const struct roster_events roster_events = {follower_look, follower_modified, follower_drop,
+                                                follower_stray, f};
     if ((r = loop_timer_init(loop, &f->tick, follower_tick)) < 0 ||
         (r = roster_new(loop, watch, &settings->roster, &roster_events, &f->roster)) < 0) {
         follower_free(f);

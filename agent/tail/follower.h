@@ -7,7 +7,8 @@
  *   4. A file that was truncated and written anew is another source; the rest of the old one is read
  *      from its copy, if one with its head and its anchor lies in the same directory.
  *   5. When one file took over from another, files that had the name in between are found by their
- *      names (NAME.1, NAME-20261121, …) and birth times, and read in the order of their birth.
+ *      names (NAME.1, NAME-20261121, …) and birth times, and read in the order of their birth.  What
+ *      was finished lately is remembered, so that it is not taken for one of them.
  *
  * Threads: one lane.  Blocks as open(2) and pread(2) of regular files do. */
 #ifndef FOLLOWER_H
@@ -38,7 +39,8 @@ struct follower_past {
     struct cursor at;
     struct slice path;
     void *slot; /* the caller's */
-    bool used;  /* a source has taken over from here */
+    bool used;  /* a source has taken over from here … */
+    struct source *source; /* … this one; good during the start */
 };
 
 struct follower_events {

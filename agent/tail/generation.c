@@ -42,3 +42,27 @@ bool generation_is_of(struct slice name, struct slice base)
            slice_ends_with(name, extension) &&
            is_mark(slice_first(slice_from(name, stem.len), name.len - base.len));
 }
+
+bool generation_has_base(struct slice name, bool (*is_base)(void *user, struct slice base),
+                         void *user)
+{
+    char base[256]; /* NAME_MAX and a zero */
+
+    if (name.len >= sizeof base)
+        return false;
+    for (size_t from = 1; from + 1 < name.len; from++) {
+        if (is_mark(slice_from(name, from)) && is_base(user, slice_first(name, from)))
+            return true;
+
+        /* The mark before the extension: cut it out. */
+        for (size_t to = from + 2; to < name.len; to++) {
+            if (name.ptr[to] != '.' || !is_mark((struct slice){name.ptr + from, to - from}))
+                continue;
+            memcpy(base, name.ptr, from);
+            memcpy(base + from, name.ptr + to, name.len - to);
+            if (is_base(user, (struct slice){base, from + name.len - to}))
+                return true;
+        }
+    }
+    return false;
+}

@@ -11,4 +11,8 @@
 
 bool generation_is_of(struct slice name, struct slice base);
 
+/* Calls `is_base` with each name that a rotation may have made `name` from, until it says yes. */
+bool generation_has_base(struct slice name, bool (*is_base)(void *user, struct slice base),
+                         void *user);
+
 #endif

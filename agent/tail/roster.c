@@ -2,6 +2,7 @@
 
 #include "run/log.h"
 #include "run/loop.h"
+#include "tail/generation.h"
 #include "tail/glob.h"
 #include "tail/watch.h"
 #include "util.h"
@@ -55,7 +56,7 @@ struct roster {
     struct loop_turn turn;
     struct loop_timer timer;
     size_t blind_count;
-    bool said_blind;
+    bool said_blind, starting;
 };
 
 /* Where inotify sees nothing, or only what this host itself does: statfs(2)'s magic numbers. */
@@ -152,12 +153,38 @@ static bool name_is_meant(const struct roster_dir *d, const char *text)
     return !glob_excludes_match(d->roster->excludes, path, text);
 }
 
+/* For generation_has_base: whether a base is a name of this directory that is meant. */
+struct base_search {
+    struct roster_dir *dir;
+    char found[NAME_MAX + 1];
+};
+
+static bool is_meant_base(void *user, struct slice base)
+{
+    struct base_search *s = user;
+
+    (void)snprintf(s->found, sizeof s->found, "%.*s", SLICE_ARG(base));
+    return name_is_meant(s->dir, s->found);
+}
+
+/* Whether `text` is called like a rotation of a name that is meant; then s->found is that name. */
+static bool is_rotation(struct roster_dir *d, const char *text, struct base_search *s)
+{
+    s->dir = d;
+    return generation_has_base(slice_of(text), is_meant_base, s);
+}
+
 static void name_look_now(struct roster_dir *d, const char *text)
 {
     struct name *n;
 
-    if (!name_is_meant(d, text))
+    if (!name_is_meant(d, text)) {
+        struct base_search search;
+
+        if (d->roster->starting && is_rotation(d, text, &search))
+            d->roster->events.stray(d->roster->events.user, d->path, text);
         return;
+    }
     n = name_need(d, text);
     if (n == NULL) {
         log_error("flow %s: '%s/%s': out of memory; trying again in a minute",
@@ -175,6 +202,22 @@ static void dir_want(struct roster_dir *d, enum roster_work work)
     if (list_is_empty(&d->waiting))
         list_append(&d->roster->dirs_waiting, &d->waiting);
     loop_want_turn(d->roster->loop, &d->roster->turn);
+}
+
+/* A file was created that is called like a rotation of ours: somebody copies it, to truncate it
+ * next.  If it was not seen before, that copy is all that will be left. */
+static void dir_copy_event(struct roster_dir *d, const char *text)
+{
+    struct base_search search;
+    struct name *n;
+
+    if (!is_rotation(d, text, &search))
+        return;
+    n = name_find(d, search.found);
+    if (n == NULL || n->source != NULL)
+        return;
+    n->appearances++;
+    roster_look(d->roster, n);
 }
 
 static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
@@ -198,8 +241,11 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
     n = name_find(d, text);
     if (n == NULL) {
         /* Another file's business, as most in /var/log are. */
-        if (!name_is_meant(d, text))
+        if (!name_is_meant(d, text)) {
+            if ((mask & IN_CREATE) != 0)
+                dir_copy_event(d, text);
             return;
+        }
         n = name_need(d, text);
         if (n == NULL) {
             dir_want(d, ROSTER_ALL);
@@ -546,6 +592,8 @@ void roster_free(struct roster *r)
 
 void roster_start(struct roster *r)
 {
+    r->starting = true;
     dir_scan(r->root, ROSTER_ALL);
+    r->starting = false;
     roster_set_timer(r);
 }

@@ -47,6 +47,9 @@ struct roster_events {
     void (*look)(void *user, struct name *n);     /* see what file is called so now */
     void (*modified)(void *user, struct name *n); /* its file has news */
     void (*drop)(void *user, struct name *n);     /* the name goes: let go of it */
+
+    /* At the start only: a file that is not meant, but is called like a rotation of one that is. */
+    void (*stray)(void *user, const char *dir, const char *text);
     void *user;
 };
 

@@ -42,7 +42,17 @@ static ssize_t source_pread(const struct source *s, char *to, size_t len, uint64
     return n < 0 ? -errno : n;
 }
 
-/* Reads up to `want` bytes from `at` on behind the anchor's bytes, and checks the anchor. */
+/* Whether what was read from the file's start begins as it did; before a first line is out there is
+ * no anchor yet that would tell. */
+static bool source_has_head(const struct source *s, const struct reader *r, struct slice text)
+{
+    return s->at.offset > 0 || s->id.head_len == 0 ||
+           (text.len >= s->id.head_len &&
+            digest_hash64(r->digest, slice_first(text, s->id.head_len)) == s->id.head_hash);
+}
+
+/* Reads up to `want` bytes from `at` on behind the anchor's bytes, and checks that it is still the
+ * file it was. */
 static int source_fetch(struct source *s, struct reader *r, size_t want, struct slice *ret)
 {
     size_t anchor_len = cursor_anchor_len(s->at.offset);
@@ -56,7 +66,7 @@ static int source_fetch(struct source *s, struct reader *r, size_t want, struct 
         digest_hash64(r->digest, (struct slice){r->memory, anchor_len}) != s->at.anchor)
         return -ESTALE;
     *ret = (struct slice){r->memory + anchor_len, (size_t)n - anchor_len};
-    return 0;
+    return source_has_head(s, r, *ret) ? 0 : -ESTALE;
 }
 
 /* Looks for the newline of a line that is longer than line_max, one chunk a call; the line's bytes

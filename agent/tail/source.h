@@ -43,8 +43,9 @@ struct source {
     struct source *after, *before; /* read `after` to its end first */
     struct watch_sub sub;          /* on the inode, once it has no name */
     uint64_t quiet_since_ms;
-    bool at_end; /* read to its end, as far as we know */
-    bool ending; /* what it ends in leaves even without a newline */
+    bool truncated; /* it lost its file to another content of the same file */
+    bool at_end;    /* read to its end, as far as we know */
+    bool ending;    /* what it ends in leaves even without a newline */
 };
 
 /* Memory to read into, one for all sources of a lane. */

@@ -1,7 +1,7 @@
 """Fixtures: a place of its own for each test, the endpoint, the oracle, the agent, writers.
 
-Options of the endpoint are said with @pytest.mark.endpoint(…).  At the end of a test that did well the agent, if it is still running, must end
-cleanly; a test that failed shows the agent's log."""
+Options of the endpoint are said with @pytest.mark.endpoint(…).  At the end of a test that did well
+the agent, if it is still running, must end cleanly; a test that failed shows the agent's log."""
 import os
 import pathlib
 import random
@@ -35,6 +35,8 @@ def pytest_runtest_makereport(item, call):
         keeper = getattr(item, "funcargs", {}).get("agent")
         if keeper is not None:
             report.sections.append(("kinetail's log", keeper.tail(6000)))
+            if keeper.starts > 1:
+                report.sections.append(("its complaints in all starts", keeper.history()))
 
 
 @pytest.fixture

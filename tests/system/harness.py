@@ -288,6 +288,14 @@ class Agent:
         except AssertionError as error:
             raise AssertionError(f"{error}\nthe log:\n{self.tail()}") from None
 
+    def history(self, most=20):
+        """What it complained of in all its starts, before the present one too."""
+        if not self.log_file.exists():
+            return ""
+        told = [one for one in self.log_file.read_text(errors="replace").splitlines()
+                if re.match(r"<[0-4]>", one)]
+        return "\n".join(told[-most:])
+
     def complaints(self, pattern="."):
         """Lines of warning or worse that match."""
         return [one for one in self.log.splitlines()

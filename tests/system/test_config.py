@@ -65,7 +65,7 @@ def test_every_mistake_at_once(check, agent):
     (('files = [ "@/logs/*.log" ]', 'files = "@/logs/*.log"'), "files"),
     (('flows = (', 'lanes = 2;\nflows = ('), "lanes"),
     (('flows = (', 'tls = { ca_file = "/nowhere/ca.pem"; };\nflows = ('), "ca_file"),
-    (('region = "us-east-1";', 'region = "us-east-1"'), ""),
+    (('region = "us-east-1";', 'region = "us-east-1;'), ""),
 ], ids=lambda v: v if isinstance(v, str) else None)
 def test_one_mistake(check, agent, change, key):
     text = GOOD.replace(*change)

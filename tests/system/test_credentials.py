@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from harness import KEY_ID, SECRET, flow
+from harness import KEY_ID, SECRET, eventually, flow
 
 
 @pytest.mark.parametrize("wrong,told", [
@@ -12,7 +12,7 @@ from harness import KEY_ID, SECRET, flow
 ], ids=["secret", "key-id"])
 def test_a_wrong_key_is_said_once(logs, agent, oracle, quill, wait_until_delivered, wrong, told):
     """One clear message, not silence and not a flood; and nothing is lost when it is put right."""
-    agent.configure(flow(logs / "*.log"), **wrong).start()
+    agent.configure(flow(logs / "*.log"), drain_timeout="200ms", **wrong).start()
     q = quill(logs / "app.log").write(3000)
     line = agent.wait_log(told)
     assert line.startswith("<3>") or line.startswith("<4>"), line
@@ -50,9 +50,17 @@ def test_none_at_all(logs, agent):
 
 @pytest.mark.endpoint(arguments=["--clock-offset", "3600"])
 def test_our_clock_is_wrong(logs, agent, oracle, quill, endpoint, wait_until_delivered):
-    """The service's clock is an hour off: the skew is learnt from its answer, or said clearly."""
-    agent.configure(flow(logs / "*.log")).start()
+    """The service's clock is an hour off: the skew is learnt from its answer; or it is said that
+    it is the clock, and not the key, and nothing is lost."""
+    agent.configure(flow(logs / "*.log"), drain_timeout="200ms").start()
     quill(logs / "app.log").write(100)
+    eventually(lambda: oracle.poll() == 100 or agent.complaints("InvalidSignature"), 10,
+               what="delivery or a word", alive=agent.alive)
+    if oracle.poll() < 100:
+        assert agent.complaints("clock"), agent.log
+        agent.terminate()
+        endpoint.call("POST", "clock", {"offset_s": 0})
+        agent.start()
     wait_until_delivered()
     agent.terminate()
     oracle.expect()

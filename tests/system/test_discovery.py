@@ -217,6 +217,7 @@ def test_a_file_without_permission(place, logs, agent, oracle, quill, wait_until
 def test_symlinks(place, logs, agent, oracle, quill, wait_until_delivered, follow):
     """Followed only on request; and a file that is reached twice is read once."""
     target = place / "target.txt"
+    target.touch()
     os.symlink(target, logs / "link.log")
     os.symlink(target, logs / "other.log")
     agent.configure(flow(logs / "*.log", follow_symlinks=follow)).start()

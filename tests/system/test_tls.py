@@ -5,6 +5,7 @@ import ssl
 import subprocess
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_an_unknown_authority(place, logs, agent, oracle, quill, endpoint, ca,
     """Refused with one clear message; nothing is lost when the right one is named."""
     url = f"https://127.0.0.1:{endpoint.port}"
     agent.configure(flow(logs / "*.log"), endpoint=url,
-                    tls={"ca_file": authority(place, "other")[0]})
+                    tls={"ca_file": authority(place, "other")[0]}, drain_timeout="200ms")
     refused(agent, logs, oracle, quill, "(?i)certificate")
     agent.terminate()
     agent.configure(flow(logs / "*.log"), endpoint=url, tls={"ca_file": ca[0]})
@@ -94,7 +95,8 @@ def test_an_unknown_authority(place, logs, agent, oracle, quill, endpoint, ca,
 
 
 def test_the_systems_authorities_do_not_know_us(logs, agent, oracle, quill, endpoint):
-    agent.configure(flow(logs / "*.log"), endpoint=f"https://127.0.0.1:{endpoint.port}")
+    agent.configure(flow(logs / "*.log"), endpoint=f"https://127.0.0.1:{endpoint.port}",
+                    drain_timeout="200ms")
     refused(agent, logs, oracle, quill, "(?i)certificate")
     agent.terminate()
 
@@ -102,7 +104,7 @@ def test_the_systems_authorities_do_not_know_us(logs, agent, oracle, quill, endp
 @pytest.mark.subject("DNS:kinesis.example.org")
 def test_a_certificate_for_somebody_else(logs, agent, oracle, quill, endpoint, ca):
     agent.configure(flow(logs / "*.log"), endpoint=f"https://127.0.0.1:{endpoint.port}",
-                    tls={"ca_file": ca[0]})
+                    tls={"ca_file": ca[0]}, drain_timeout="200ms")
     refused(agent, logs, oracle, quill, "(?i)certificate|subject|host ?name")
     agent.terminate()
 
@@ -146,14 +148,16 @@ def test_no_tls_before_1_2(place, logs, agent, quill, ca):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.set_ciphers("ALL:@SECLEVEL=0")
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     except (ValueError, ssl.SSLError):
         pytest.skip("this Python's OpenSSL has no TLS 1.1")
     context.load_cert_chain(cert, key)
     server = OldServer(context)
     try:
         agent.configure(flow(logs / "*.log"), endpoint=f"https://127.0.0.1:{server.port}",
-                        tls={"ca_file": ca[0]}).start()
+                        tls={"ca_file": ca[0]}, drain_timeout="200ms").start()
         quill(logs / "app.log").write(10)
         assert server.tried.wait(20 * PATIENCE), "nobody came"
         agent.wait_log("(?i)tls|ssl|protocol|handshake")

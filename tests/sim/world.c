@@ -1,0 +1,334 @@
+#include "world.h"
+
+#include "base64.h"
+#include "disk.h"
+#include "json.h"
+#include "run/log.h"
+#include "run/loop.h"
+#include "util.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SIM_ANSWER_MAX = 512 * 1024, SIM_RECORD_MAX = 1024 * 1024 };
+
+#define MUST(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "sim: %s:%d: %s: errno %d\n", __FILE__, __LINE__, #condition, errno);  \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static uint64_t sim_mono_ms(const struct clock *c)
+{
+    return ((const struct sim_world *)(const void *)c)->now_ms;
+}
+
+static int64_t sim_wall_ms(const struct clock *c)
+{
+    return INT64_C(1795248000000) + (int64_t)sim_mono_ms(c);
+}
+
+static bool sim_chance(struct sim_world *w, unsigned percent)
+{
+    return random_below(&w->random, 100) < percent;
+}
+
+/* --- the service --- */
+
+/* Reads a string member that must come next. */
+static struct slice read_member(struct json *j, const char *name)
+{
+    struct json_token t;
+
+    MUST(json_next(j, &t) == 0 && t.type == JSON_KEY && slice_equal(t.text, slice_of(name)));
+    MUST(json_next(j, &t) == 0 && t.type == JSON_STRING);
+    return t.text;
+}
+
+/* Stores the records of a request but the throttled ones, and writes the answer. */
+static struct slice serve(struct sim_world *w, struct slice body, bool throttle)
+{
+    static char data[SIM_RECORD_MAX + 64];
+    struct json_token t;
+    struct json j;
+    size_t len, at = 0;
+
+    json_init(&j, body);
+    MUST(json_next(&j, &t) == 0 && t.type == JSON_OBJECT_BEGIN);
+    (void)read_member(&j, "StreamName");
+    MUST(json_next(&j, &t) == 0 && t.type == JSON_KEY && slice_equal(t.text, SLICE("Records")));
+    MUST(json_next(&j, &t) == 0 && t.type == JSON_ARRAY_BEGIN);
+    at += (size_t)sprintf(w->answer + at, "{\"FailedRecordCount\":0,\"Records\":[");
+    for (size_t n = 0;; n++) {
+        struct slice text, key;
+
+        MUST(json_next(&j, &t) == 0);
+        if (t.type == JSON_ARRAY_END)
+            break;
+        MUST(n < 500);
+        MUST(t.type == JSON_OBJECT_BEGIN);
+        text = read_member(&j, "Data");
+        key = read_member(&j, "PartitionKey");
+        MUST(json_next(&j, &t) == 0 && t.type == JSON_OBJECT_END);
+        MUST(key.len >= 1 && base64_decode(text, data, &len) == 0 && len <= SIM_RECORD_MAX);
+        if (n > 0)
+            w->answer[at++] = ',';
+        if (throttle && sim_chance(w, w->faults.throttle)) {
+            at += (size_t)sprintf(w->answer + at,
+                                  "{\"ErrorCode\":\"ProvisionedThroughputExceededException\","
+                                  "\"ErrorMessage\":\"Rate exceeded\"}");
+            continue;
+        }
+        at += (size_t)sprintf(w->answer + at,
+                              "{\"SequenceNumber\":\"49%054llu\",\"ShardId\":\"shardId-0\"}",
+                              (unsigned long long)++w->records);
+        w->stored(w->user, (struct slice){data, len}, key);
+    }
+    at += (size_t)sprintf(w->answer + at, "]}");
+    return (struct slice){w->answer, at};
+}
+
+static void sim_answer(struct sim_world *w, struct http_call *http)
+{
+    struct http_answer a = {.why = "", .status = 200};
+
+    w->requests++;
+    if (w->faults.down) {
+        a = (struct http_answer){.error = -ECONNREFUSED, .why = "down"};
+    } else if (sim_chance(w, w->faults.fail)) {
+        a.status = 500;
+        a.body = SLICE("{\"__type\":\"InternalFailure\"}");
+    } else if (sim_chance(w, w->faults.lose_answer)) {
+        w->ambiguous++;
+        (void)serve(w, http->body, false);
+        a = (struct http_answer){.error = -ECONNRESET, .why = "reset"};
+    } else if (sim_chance(w, w->faults.garbage)) {
+        w->ambiguous++;
+        a.body = serve(w, http->body, false);
+        a.body.len = (size_t)random_below(&w->random, a.body.len);
+    } else {
+        a.body = serve(w, http->body, true);
+    }
+    http->done(http, &a);
+}
+
+static int sim_send(struct transport *t, struct http_call *http)
+{
+    struct sim_world *w = CONTAINER_OF(t, struct sim_world, transport);
+    struct list *node = list_take(&w->free_calls);
+    struct sim_call *c;
+
+    if (node == NULL)
+        return -EAGAIN;
+    c = CONTAINER_OF(node, struct sim_call, node);
+    c->http = http;
+    c->due_ms = w->now_ms + random_below(&w->random, w->latency_ms + 1);
+    http->slot = c;
+    list_append(&w->calls, &c->node);
+    return 0;
+}
+
+static void sim_cancel(struct transport *t, struct http_call *http)
+{
+    struct sim_world *w = CONTAINER_OF(t, struct sim_world, transport);
+    struct sim_call *c = http->slot;
+
+    if (c == NULL)
+        return;
+    http->slot = NULL;
+    list_remove(&c->node);
+    list_append(&w->free_calls, &c->node);
+}
+
+/* Ends the calls that are due; a killed agent's request may still be stored. */
+static void sim_answer_due(struct sim_world *w)
+{
+    LIST_EACH(&w->calls, node, after)
+    {
+        struct sim_call *c = CONTAINER_OF(node, struct sim_call, node);
+        struct http_call *http = c->http;
+
+        if (c->due_ms > w->now_ms)
+            continue;
+        sim_cancel(&w->transport, http);
+        sim_answer(w, http);
+        after = w->calls.next; /* the answer may have led to other calls */
+    }
+}
+
+static uint64_t sim_next_answer_ms(const struct sim_world *w)
+{
+    uint64_t next = UINT64_MAX;
+
+    LIST_EACH(&w->calls, node, after)
+    {
+        next = MIN(next, CONTAINER_OF(node, struct sim_call, node)->due_ms);
+    }
+    return next;
+}
+
+/* --- time --- */
+
+void sim_step(struct sim_world *w)
+{
+    if (w->lane == NULL)
+        return;
+    sim_answer_due(w);
+    MUST(loop_step(lane_loop(w->lane), 0) == 0);
+}
+
+void sim_run(struct sim_world *w, uint64_t ms)
+{
+    uint64_t end = w->now_ms + ms;
+
+    /* Birth times are the kernel's, a tick apart: they move when our time does. */
+    if (ms >= 1000)
+        usleep(8000);
+    while (w->lane != NULL) {
+        uint64_t next;
+
+        /* What happens now leads to more that happens now; three steps without any is enough: a
+         * callback, its turn, and the turn that follows from it. */
+        for (int quiet = 0; quiet < 3;) {
+            uint64_t before = w->requests;
+            sim_step(w);
+            quiet = loop_next_ms(lane_loop(w->lane)) <= w->now_ms || w->requests != before ||
+                            sim_next_answer_ms(w) <= w->now_ms
+                        ? 0
+                        : quiet + 1;
+        }
+        next = MIN(loop_next_ms(lane_loop(w->lane)), sim_next_answer_ms(w));
+        if (next > end)
+            break;
+        w->now_ms = MAX(next, w->now_ms);
+    }
+    w->now_ms = end;
+}
+
+/* --- the agent's life --- */
+
+void sim_start(struct sim_world *w)
+{
+    const struct world world = {
+        .clock = &w->clock,
+        .disk = &disk_system,
+        .transport = &w->transport,
+        .seed = random_next(&w->random) | 1,
+        .inline_jobs = true,
+    };
+    char path[128];
+    const char *what;
+    pid_t owner;
+
+    (void)snprintf(path, sizeof path, "%s/state", w->dir);
+    MUST(state_open(path, &w->state, &what, &owner) == 0);
+    MUST(lane_new(w->config, &w->state, &world, &w->lane) == 0);
+    lane_start(w->lane);
+}
+
+void sim_kill(struct sim_world *w)
+{
+    if (w->lane == NULL)
+        return;
+    lane_free(w->lane);
+    w->lane = NULL;
+    state_close(&w->state);
+}
+
+void sim_stop(struct sim_world *w)
+{
+    if (w->lane == NULL)
+        return;
+    lane_stop(w->lane);
+    for (int i = 0; lane_is_running(w->lane) && i < 100000; i++)
+        sim_run(w, 10);
+    MUST(lane_finish(w->lane) == 0);
+    sim_kill(w);
+}
+
+/* --- birth and death --- */
+
+const char *sim_path(const struct sim_world *w, const char *name)
+{
+    static char paths[4][160];
+    static unsigned turn;
+    char *to = paths[turn++ % 4];
+
+    (void)snprintf(to, sizeof paths[0], "%s/log/%s", w->dir, name);
+    return to;
+}
+
+static void sim_configure(struct sim_world *w, const char *globs, const char *flow_extra)
+{
+    struct config_mistakes mistakes = {0};
+    char text[2048];
+
+    (void)snprintf(text, sizeof text,
+                   "region = \"us-east-1\"; state_dir = \"%s/state\";\n"
+                   "credentials = { access_key_id = \"AKIDEXAMPLE\"; secret_access_key = "
+                   "\"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\"; };\n"
+                   "flows = ( { name = \"f\"; files = [ \"%s/log/%s\" ]; stream = \"s\"; %s } );\n",
+                   w->dir, w->dir, globs, flow_extra);
+    if (config_load_text(slice_of(text), "sim", &w->config, &mistakes) < 0) {
+        (void)config_mistakes_print(&mistakes, stderr);
+        abort();
+    }
+    config_mistakes_done(&mistakes);
+}
+
+void sim_init(struct sim_world *w, uint64_t seed, const char *globs, const char *flow_extra)
+{
+    const char *where = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+
+    *w = (struct sim_world){.clock = {sim_mono_ms, sim_wall_ms},
+                            .transport = {sim_send, sim_cancel},
+                            .now_ms = 1000,
+                            .random = {seed},
+                            .latency_ms = 20};
+    list_init(&w->calls);
+    list_init(&w->free_calls);
+    for (size_t i = 0; i < ARRAY_LEN(w->pool); i++) {
+        list_init(&w->pool[i].node);
+        list_append(&w->free_calls, &w->pool[i].node);
+    }
+    w->answer = malloc(SIM_ANSWER_MAX);
+    MUST(w->answer != NULL);
+    (void)snprintf(w->dir, sizeof w->dir, "%s/kinetail-sim-XXXXXX", where);
+    MUST(mkdtemp(w->dir) != NULL);
+    MUST(mkdir(sim_path(w, ""), 0755) == 0);
+    sim_configure(w, globs, flow_extra);
+    log_set_level(getenv("KT_SIM_VERBOSE") != NULL ? LOG_LEVEL_DEBUG : 0);
+}
+
+static void remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        char sub[512];
+
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        (void)snprintf(sub, sizeof sub, "%s/%s", path, e->d_name);
+        if (unlink(sub) < 0)
+            remove_tree(sub);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    (void)rmdir(path);
+}
+
+void sim_done(struct sim_world *w)
+{
+    sim_kill(w);
+    config_free(w->config);
+    free(w->answer);
+    remove_tree(w->dir);
+}
