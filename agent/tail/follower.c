@@ -796,6 +796,8 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
     s = find_source(f, &id);
     if (s != NULL && s == n->source) {
         close(fd);
+        if (n->appearances > 0 && s->at.offset == 0 && s->id.head_len == 0)
+            (void)read_missed(f, path, NULL); /* its first content may be in a copy only */
         f->events.news(f->events.user, s);
         return;
     }

@@ -205,7 +205,7 @@ static void dir_want(struct roster_dir *d, enum roster_work work)
 }
 
 /* A file was created that is called like a rotation of ours: somebody copies it, to truncate it
- * next.  If it was not seen before, that copy is all that will be left. */
+ * next.  If nothing of it was seen before, that copy is all that will be left. */
 static void dir_copy_event(struct roster_dir *d, const char *text)
 {
     struct base_search search;
@@ -214,7 +214,7 @@ static void dir_copy_event(struct roster_dir *d, const char *text)
     if (!is_rotation(d, text, &search))
         return;
     n = name_find(d, search.found);
-    if (n == NULL || n->source != NULL)
+    if (n == NULL)
         return;
     n->appearances++;
     roster_look(d->roster, n);

@@ -68,9 +68,42 @@ static void test_stories(void **state)
             fail_msg("'%s' of '%s'", stories[i].name, stories[i].base);
 }
 
+static bool is_this(void *user, struct slice base)
+{
+    return slice_equal(base, slice_of(user));
+}
+
+static bool is_none(void *user, struct slice base)
+{
+    (void)base;
+    ++*(size_t *)user;
+    return false;
+}
+
+/* The other way round: whatever is a rotation of a name leads back to it. */
+static void test_bases(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(stories); i++) {
+        char base[32];
+        size_t asked = 0;
+        bool has;
+
+        strcpy(base, stories[i].base);
+        has = generation_has_base(slice_of(stories[i].name), is_this, base);
+        if (has != stories[i].is)
+            fail_msg("'%s' from '%s'", stories[i].name, base);
+        assert_false(generation_has_base(slice_of(stories[i].name), is_none, &asked));
+        assert_true(asked > 0 || !has);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stories)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_bases),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
