@@ -400,13 +400,13 @@ static void source_orphan(struct follower *f, struct source *s);
 static struct follower_past *find_past(struct follower *f, int fd, const struct source_id *id,
                                        const char *path);
 
-/* Reads a file from its start that is not called as the globs say, and that nobody has read. */
-static struct source *read_stranger(struct follower *f, struct neighbour *n)
+/* Reads a file from `at` on that is not called as the globs say, and that nobody has read. */
+static struct source *read_stranger(struct follower *f, struct neighbour *n, struct cursor at)
 {
     struct follower_past *past = find_past(f, n->fd, &n->id, n->path);
     struct source *s;
 
-    if (source_new(f, &n->id, past != NULL ? past->at : (struct cursor){0}, n->path, n->fd,
+    if (source_new(f, &n->id, past != NULL ? past->at : at, n->path, n->fd,
                    past != NULL ? past->slot : NULL, &s) < 0)
         return NULL;
     n->fd = -1;
@@ -430,6 +430,19 @@ static bool is_unread(const struct follower *f, const struct neighbour *n)
            !roster_means(f->roster, dir, name);
 }
 
+/* Whether a file is a copy of what a source reads, or has read before it was truncated. */
+static bool is_copy_of(const struct follower *f, const struct neighbour *n, const struct source *s)
+{
+    return (s->at.offset > 0 || s->id.head_len > 0) &&
+           identity_fits(f->digest, n->fd, &s->id, s->at);
+}
+
+/* Whether a source's file still is what it was. */
+static bool source_holds(const struct follower *f, const struct source *s)
+{
+    return s->fd >= 0 && identity_fits(f->digest, s->fd, &s->id, s->at);
+}
+
 /* Reads the files that had the name between two others, oldest first: born from `from_ns` to
  * `to_ns`, not known, and not meant by the globs themselves (those are met by their own names).
  * Birth times are as coarse as the kernel's clock tick, so both ends belong to it.  `anew` (or NULL)
@@ -440,8 +453,11 @@ static struct source *read_between(struct follower *f, struct neighbours *all, i
                                    int64_t to_ns, const struct source_id *anew,
                                    struct source *first)
 {
+    const struct source *original = first;
+
     for (size_t i = 0; i < all->count; i++) {
         struct neighbour *n = all->items[i];
+        struct cursor at = {0};
         struct source *s;
 
         if ((born_ns(n) < from_ns || born_ns(n) > to_ns) &&
@@ -449,7 +465,12 @@ static struct source *read_between(struct follower *f, struct neighbours *all, i
             continue;
         if (!is_unread(f, n))
             continue;
-        s = read_stranger(f, n);
+        if (original != NULL && is_copy_of(f, n, original)) {
+            if (source_holds(f, original))
+                continue; /* it says nothing that the original does not */
+            at = original->at;
+        }
+        s = read_stranger(f, n, at);
         if (s == NULL)
             continue;
         if (first != NULL)
@@ -882,12 +903,9 @@ static void follower_drop(void *user, struct name *n)
 static struct neighbour *find_copy(struct follower *f, const struct source *s,
                                    struct neighbours *all)
 {
-    if (s->at.offset == 0 && s->id.head_len == 0)
-        return NULL; /* nothing to know it by, and nothing lost */
     for (size_t i = 0; i < all->count; i++) {
         struct neighbour *n = all->items[i];
-        if (find_source(f, &n->id) == NULL && !is_finished(f, &n->id) &&
-            identity_fits(f->digest, n->fd, &s->id, s->at))
+        if (find_source(f, &n->id) == NULL && !is_finished(f, &n->id) && is_copy_of(f, n, s))
             return n;
     }
     return NULL;

@@ -358,7 +358,7 @@ int main(int argc, char **argv)
     }
     if (one)
         count = 1;
-    for (uint64_t i = 0; i < count && bad < 3; i++)
+    for (uint64_t i = 0; i < count && bad < 10; i++)
         bad += !tell(seed + i, one);
     printf("%llu histories, %llu bad\n", (unsigned long long)count, (unsigned long long)bad);
     return bad > 0;

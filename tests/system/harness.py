@@ -268,6 +268,9 @@ class Agent:
 
     def tail(self, size=3000):
         text = self.log
+        report = _SANITIZERS.search(text)
+        if report:                              # the beginning of a report is what matters
+            return text[report.start():report.start() + 2 * size]
         return text if len(text) <= size else "… " + text[-size:]
 
     def wait_log(self, pattern, timeout=30):
@@ -337,7 +340,7 @@ class Agent:
         self.process = None
 
     def check_log(self):
-        assert not _SANITIZERS.search(self.log), self.log[-20000:]
+        assert not _SANITIZERS.search(self.log), self.tail()
 
     def finish(self):
         """At the end of a test: a clean end, if it is still running."""

@@ -300,8 +300,9 @@ static void lives_are_as_the_model_says(void **state)
                 continue;
             }
             for (size_t i = 0; i < m.count; i++)
-                outcomes[i] = random_below(&r, 4) < accept ? OUTCOME_ACCEPTED
-                                                           : (enum outcome)(1 + random_below(&r, 3));
+                outcomes[i] = random_below(&r, 4) < accept
+                                  ? OUTCOME_ACCEPTED
+                                  : (enum outcome)(1 + random_below(&r, 3));
             judge(&b, &m, outcomes);
         }
         batch_done(&b);
@@ -434,8 +435,8 @@ static void a_name_that_does_not_fit_is_refused(void **state)
     (void)state;
     memset(name, 'x', sizeof name);
     for (size_t len = 4000; len < sizeof name; len += 7) {
-        int r = batch_init(&b, &kinesis_service, &small_limits, (struct slice){name, len},
-                           SLICE(""));
+        int r =
+            batch_init(&b, &kinesis_service, &small_limits, (struct slice){name, len}, SLICE(""));
 
         assert_true(r == 0 ? len < 4096 : len > 4000);
         if (r == 0)

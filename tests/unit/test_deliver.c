@@ -192,12 +192,13 @@ static void world_room(void *user)
 
 static void start_client(struct world *w, const char *token)
 {
+    char id[] = "AKIDEXAMPLE", secret[] = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", session[40];
     struct client_settings settings = {
         .region = SLICE("eu-west-1"),
         .service = SLICE("kinesis"),
-        .access_key_id = SLICE("AKIDEXAMPLE"),
-        .secret_access_key = SLICE("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
-        .session_token = slice_of(token),
+        .access_key_id = slice_of(id),
+        .secret_access_key = slice_of(secret),
+        .session_token = {session, strlen(token)},
     };
 
     *w = (struct world){
@@ -209,8 +210,12 @@ static void start_client(struct world *w, const char *token)
         .group = 1,
         .random = {.state = 1},
     };
+    (void)snprintf(session, sizeof session, "%s", token);
     assert_int_equal(endpoint_of_region(SLICE("kinesis"), settings.region, &settings.endpoint), 0);
     assert_int_equal(client_new(&w->transport, &w->clock, &settings, &w->client), 0);
+    memset(id, '?', sizeof id); /* it has copies */
+    memset(secret, '?', sizeof secret);
+    memset(session, '?', sizeof session);
 }
 
 /* `records` and `bytes` limit a batch; room for `record_max` records in the test's own books. */
@@ -364,7 +369,8 @@ static void answer_records(struct world *w, size_t which, const char *letters)
 }
 
 /* A whole request failed; `stored`: but the service had taken it. */
-static void answer_failure(struct world *w, size_t which, long status, const char *body, bool stored)
+static void answer_failure(struct world *w, size_t which, long status, const char *body,
+                           bool stored)
 {
     struct http_answer a = {
         .error = status == 0 ? -ETIMEDOUT : 0,
@@ -544,9 +550,9 @@ static void no_more_fly_than_may(void **state)
 static const struct partial {
     const char *letters, *again; /* the answer to 0 1 2 3 4 5, and what goes again */
 } partials[] = {
-    {"aaaaat", "5"},          {"taaaaa", "0"},           {"atatat", "1 3 5"},
-    {"ffaaaf", "0 1 5"},      {"aaraaa", "2"},           {"tfrtfr", "0 1 2 3 4 5"},
-    {"tttttt", "0 1 2 3 4 5"}, {"rrrrra", "0 1 2 3 4"},  {"aattff", "2 3 4 5"},
+    {"aaaaat", "5"},           {"taaaaa", "0"},         {"atatat", "1 3 5"},
+    {"ffaaaf", "0 1 5"},       {"aaraaa", "2"},         {"tfrtfr", "0 1 2 3 4 5"},
+    {"tttttt", "0 1 2 3 4 5"}, {"rrrrra", "0 1 2 3 4"}, {"aattff", "2 3 4 5"},
 };
 
 static void only_what_failed_goes_again(void **state)
@@ -575,12 +581,17 @@ static void only_what_failed_goes_again(void **state)
 }
 
 /* Nobody knows what was stored: all of it goes again, twice is better than never. */
+#define STORED(n) "{\"SequenceNumber\":\"" n "\"}"
+
 static const char *const unreadable[] = {
-    "", "<html>", "{}", "{\"Records\":[]}", "{\"Records\":[{\"SequenceNumber\":\"1\"}]}",
-    "{\"Records\":[{\"SequenceNumber\":\"1\"},{\"SequenceNumber\":\"2\"}",
-    "{\"Records\":[{\"SequenceNumber\":\"1\"},{\"SequenceNumber\":\"2\"},{\"SequenceNumber\":\"3\"}"
-    "]}",
-    "{\"Records\":[{\"SequenceNumber\":\"1\"},{\"SequenceNumber\":\"2\"}]}x",
+    "",
+    "<html>",
+    "{}",
+    "{\"Records\":[]}",
+    "{\"Records\":[" STORED("1") "]}",
+    "{\"Records\":[" STORED("1") "," STORED("2"),
+    "{\"Records\":[" STORED("1") "," STORED("2") "," STORED("3") "]}",
+    "{\"Records\":[" STORED("1") "," STORED("2") "]}x",
 };
 
 static void an_unreadable_answer_settles_nothing(void **state)
@@ -895,6 +906,50 @@ static void waiting_batches_are_topped_up(void **state)
     stop(&w);
 }
 
+/* Opening a waiting batch again is no progress: it still waits ever longer. */
+static void topping_up_is_no_shorter_wait(void **state)
+{
+    struct world w;
+
+    (void)state;
+    start(&w, 2, 1000, 10, 1, 100);
+    for (int i = 0; i < 3; i++) {
+        put_all(&w, 1);
+        pass(&w, 10);
+    }
+    for (int tick = 0; tick < 10 * MINUTE / 100; tick++) {
+        (void)deliver_room(w.deliver, 10, KEY_LEN);
+        pass(&w, 100);
+        if (w.air_count > 0)
+            answer_records(&w, 0, "t");
+    }
+    assert_in_range(w.sent, 3 * 20, 3 * 90);
+    finish(&w);
+    stop(&w);
+}
+
+/* A batch that had to wait once is as good as new when it is filled again. */
+static void old_trouble_is_forgotten(void **state)
+{
+    struct world w;
+
+    (void)state;
+    start(&w, 4, 1000, 1000, 1, 100);
+    for (size_t round = 0; round < 8; round++) {
+        put_all(&w, 1);
+        pass(&w, 999);
+        assert_int_equal(w.sent, 2 * round);
+        pass(&w, 1);
+        assert_int_equal(w.air_count, 1);
+        answer_records(&w, 0, "t");
+        pass(&w, 400); /* never longer the first time */
+        assert_int_equal(w.air_count, 1);
+        answer_records(&w, 0, "a");
+    }
+    finish(&w);
+    stop(&w);
+}
+
 /* An idle batch is taken before a waiting one is opened again. */
 static void idle_batches_go_first(void **state)
 {
@@ -921,7 +976,7 @@ static void it_can_go_at_any_time(void **state)
 {
     (void)state;
     for (size_t count = 0; count <= 12; count++) {
-        for (int told = 0; told < 4; told++) {
+        for (int told = 0; told < 5; told++) {
             struct world w;
 
             start(&w, 2, 1000, 1000, 4, 100);
@@ -932,6 +987,8 @@ static void it_can_go_at_any_time(void **state)
                 answer_records(&w, 0, "at");
             if (told > 2 && w.air_count > 0)
                 answer_failure(&w, 0, 0, "", false);
+            if (told > 3)
+                work(&w); /* and some wait */
             stop(&w);
         }
     }
@@ -1170,17 +1227,33 @@ static const struct reply {
     const char *code, *message;
 } replies[] = {
     {"well", {.why = "", .status = 200, .body = {"{}", 2}}, true, 0, "", ""},
-    {"no answer", {.error = -ECONNREFUSED, .why = "Could not connect"}, false, AWS_ERROR_TRANSIENT,
-     "no answer", "Could not connect"},
-    {"HTML", {.why = "", .status = 502, .body = {"<html>", 6}}, false, AWS_ERROR_TRANSIENT,
-     "HTTP 502", ""},
+    {"no answer",
+     {.error = -ECONNREFUSED, .why = "Could not connect"},
+     false,
+     AWS_ERROR_TRANSIENT,
+     "no answer",
+     "Could not connect"},
+    {"HTML",
+     {.why = "", .status = 502, .body = {"<html>", 6}},
+     false,
+     AWS_ERROR_TRANSIENT,
+     "HTTP 502",
+     ""},
     {"nothing", {.why = "", .status = 403}, false, AWS_ERROR_CREDENTIALS, "HTTP 403", ""},
     {"204 is no answer", {.why = "", .status = 204}, false, AWS_ERROR_TRANSIENT, "HTTP 204", ""},
     {"a redirect", {.why = "", .status = 301}, false, AWS_ERROR_TRANSIENT, "HTTP 301", ""},
-    {"a code", {.why = "", .status = 400, .body = {"{\"__type\":\"x#ExpiredToken\",\"message\":\"m\"}", 42}},
-     false, AWS_ERROR_CREDENTIALS, "ExpiredToken", "m"},
-    {"a header", {.why = "", .status = 400, .error_type = {"SlowDown:http://x", 17}}, false,
-     AWS_ERROR_THROTTLED, "SlowDown", ""},
+    {"a code",
+     {.why = "", .status = 400, .body = {"{\"__type\":\"x#ExpiredToken\",\"message\":\"m\"}", 42}},
+     false,
+     AWS_ERROR_CREDENTIALS,
+     "ExpiredToken",
+     "m"},
+    {"a header",
+     {.why = "", .status = 400, .error_type = {"SlowDown:http://x", 17}},
+     false,
+     AWS_ERROR_THROTTLED,
+     "SlowDown",
+     ""},
 };
 
 static void answers_are_explained(void **state)
@@ -1226,6 +1299,8 @@ int main(void)
         cmocka_unit_test(room_is_told_once_for_each_no),
         cmocka_unit_test(room_is_a_matter_of_size),
         cmocka_unit_test(waiting_batches_are_topped_up),
+        cmocka_unit_test(topping_up_is_no_shorter_wait),
+        cmocka_unit_test(old_trouble_is_forgotten),
         cmocka_unit_test(idle_batches_go_first),
         cmocka_unit_test(it_can_go_at_any_time),
         cmocka_unit_test(every_record_is_settled_once),

@@ -10,6 +10,7 @@
  *     go              what is there is seen and read (`eager`: after every command anyway)
  *     sec N           N seconds pass
  *     stop, start     the agent is restarted
+ *     pause, resume   nothing is read, as when the batches are full
  *     = LINE …        since the last `=` exactly these lines were read, in this order
  *     ? LINE …        … in any order
  *     files N         so many sources are known */
@@ -73,7 +74,7 @@ struct world {
     struct follower_past past[SLOTS];
     struct buf read; /* the lines since the last look, a blank behind each */
     size_t most_open;
-    bool run_before;
+    bool run_before, paused;
     int64_t alive_ns;
 
     const char *dir;
@@ -188,6 +189,8 @@ static void world_turn(struct loop_turn *turn)
 {
     struct world *w = CONTAINER_OF(turn, struct world, turn);
 
+    if (w->paused)
+        return;
     for (int n = 0; n < 4 && !list_is_empty(&w->ready); n++)
         visit(w, CONTAINER_OF(list_take(&w->ready), struct tracked, ready));
     if (!list_is_empty(&w->ready))
@@ -574,7 +577,12 @@ static void obey(struct world *w, struct slice command)
             w->now_ms += 1000;
             world_go(w);
         }
-    else if (is_command(text, "stop", &rest))
+    else if (is_command(text, "pause", &rest))
+        w->paused = true;
+    else if (is_command(text, "resume", &rest)) {
+        w->paused = false;
+        loop_want_turn(w->loop, &w->turn);
+    } else if (is_command(text, "stop", &rest))
         world_stop(w);
     else if (is_command(text, "start", &rest))
         world_start(w);
@@ -825,6 +833,8 @@ static void test_long_rest(void **state)
         "start\n+ q.log 1\n= 1\nfill q.log 500\ncp q.log q.log.1\ntrunc q.log 0\n+ q.log x\n",
         "start\n+ q.log 1\n= 1\nstop\nfill q.log 500\nmv q.log q.log.1\n+ q.log x\nstart\n",
         "start\n+ q.log 1\n= 1\nfill q.log 500\nrm q.log\n+ q.log x\n",
+        "start\n+ q.log 1\n= 1\npause\nfill q.log 500\nmv q.log q.log.1\n+ q.log x\ngo\nresume\n",
+        "start\n+ q.log 1\n= 1\npause\nfill q.log 500\nrm q.log\ngo\n+ q.log x\ngo\nresume\n",
     };
     struct buf text;
 

@@ -19,9 +19,8 @@
 
 enum { RECORDS_MAX = 16 };
 
-#define OK(n) "{\"SequenceNumber\":\"4954" n "\",\"ShardId\":\"shardId-00000000000" n "\"}"
-#define BAD(code, message)                                                                         \
-    "{\"ErrorCode\":\"" code "\",\"ErrorMessage\":\"" message "\"}"
+#define OK(n)              "{\"SequenceNumber\":\"4954" n "\",\"ShardId\":\"shardId-00000000000" n "\"}"
+#define BAD(code, message) "{\"ErrorCode\":\"" code "\",\"ErrorMessage\":\"" message "\"}"
 
 /* Outcomes: a accepted, t throttled, f failed there, r refused.  A complaint is "code|message". */
 static const struct answer {
@@ -36,16 +35,17 @@ static const struct answer {
     {"none at all", "{\"FailedRecordCount\":0,\"Records\":[]}", "", "|"},
     {"some throttled",
      "{\"FailedRecordCount\":2,\"Records\":[" OK("1") "," BAD(
-         "ProvisionedThroughputExceededException", "Rate exceeded for shard") "," OK("2") "," BAD(
-         "ProvisionedThroughputExceededException", "another") "]}",
+         "ProvisionedThroughputExceededException",
+         "Rate exceeded for shard") "," OK("2") "," BAD("ProvisionedThroughputExceededException",
+                                                        "another") "]}",
      "atat", "ProvisionedThroughputExceededException|Rate exceeded for shard"},
     {"one failed there",
-     "{\"FailedRecordCount\":1,\"Records\":[" BAD("InternalFailure", "Internal Service Failure")
-         "," OK("1") "]}",
+     "{\"FailedRecordCount\":1,\"Records\":[" BAD("InternalFailure",
+                                                  "Internal Service Failure") "," OK("1") "]}",
      "fa", "InternalFailure|Internal Service Failure"},
     {"the first complaint is told",
      "{\"Records\":[" OK("1") "," BAD("InternalFailure", "first") "," BAD("KMSDisabledException",
-                                                                     "second") "]}",
+                                                                          "second") "]}",
      "afr", "InternalFailure|first"},
     {"a code nobody knows", "{\"Records\":[" BAD("SomethingNew", "who knows") "]}", "r",
      "SomethingNew|who knows"},
@@ -101,8 +101,8 @@ static const struct answer bad[] = {
     {"an entry is null", "{\"Records\":[" OK("1") ",null]}", NULL, NULL},
     {"an entry is a list", "{\"Records\":[" OK("1") ",[]]}", NULL, NULL},
     {"an entry is text", "{\"Records\":[\"1\",\"2\"]}", NULL, NULL},
-    {"a sequence number that is a number",
-     "{\"Records\":[" OK("1") ",{\"SequenceNumber\":4954}]}", NULL, NULL},
+    {"a sequence number that is a number", "{\"Records\":[" OK("1") ",{\"SequenceNumber\":4954}]}",
+     NULL, NULL},
     {"a code that is an object", "{\"Records\":[" OK("1") ",{\"ErrorCode\":{}}]}", NULL, NULL},
     {"a message that is a list", "{\"Records\":[" OK("1") ",{\"ErrorMessage\":[]}]}", NULL, NULL},
     {"Records twice",
@@ -134,14 +134,16 @@ static char letter_of(enum outcome o)
 static int read_copy(struct slice body, size_t count, char letters[RECORDS_MAX + 1],
                      char complaint[200])
 {
-    enum outcome outcomes[RECORDS_MAX];
+    enum outcome outcomes[RECORDS_MAX + 1], canary = (enum outcome)77;
     struct service_complaint c = {SLICE("untouched"), SLICE("untouched")};
     char *copy = malloc(MAX(body.len, 1U));
     int r;
 
     assert_non_null(copy);
     memcpy(copy, body.ptr, body.len);
+    outcomes[count] = canary;
     r = kinesis_service.read((struct slice){copy, body.len}, count, outcomes, &c);
+    assert_int_equal(outcomes[count], canary);
     for (size_t i = 0; i < count && r == 0; i++)
         letters[i] = letter_of(outcomes[i]);
     letters[r == 0 ? count : 0] = '\0';
@@ -262,48 +264,77 @@ static const struct error {
     struct slice header, body, code, message;
 } errors[] = {
     {"nothing", {0}, {0}, SLICE(""), SLICE("")},
-    {"JSON", {0},
+    {"JSON",
+     {0},
      SLICE("{\"__type\":\"ResourceNotFoundException\",\"message\":\"Stream x not found\"}"),
-     SLICE("ResourceNotFoundException"), SLICE("Stream x not found")},
-    {"Message with a capital", {0},
+     SLICE("ResourceNotFoundException"),
+     SLICE("Stream x not found")},
+    {"Message with a capital",
+     {0},
      SLICE("{\"__type\":\"ExpiredTokenException\",\"Message\":\"expired\"}"),
-     SLICE("ExpiredTokenException"), SLICE("expired")},
-    {"with a namespace", {0}, SLICE("{\"__type\":\"com.amazonaws.kinesis#LimitExceededException\"}"),
-     SLICE("LimitExceededException"), SLICE("")},
-    {"with a namespace and an address", {0},
+     SLICE("ExpiredTokenException"),
+     SLICE("expired")},
+    {"with a namespace",
+     {0},
+     SLICE("{\"__type\":\"com.amazonaws.kinesis#LimitExceededException\"}"),
+     SLICE("LimitExceededException"),
+     SLICE("")},
+    {"with a namespace and an address",
+     {0},
      SLICE("{\"__type\":\"com.amazonaws.kinesis#LimitExceededException:http://x/#y\"}"),
-     SLICE("LimitExceededException"), SLICE("")},
-    {"code", {0}, SLICE("{\"code\":\"SlowDown\",\"message\":\"m\"}"), SLICE("SlowDown"),
+     SLICE("LimitExceededException"),
+     SLICE("")},
+    {"code",
+     {0},
+     SLICE("{\"code\":\"SlowDown\",\"message\":\"m\"}"),
+     SLICE("SlowDown"),
      SLICE("m")},
-    {"members nobody knows", {0},
+    {"members nobody knows",
+     {0},
      SLICE("{\"a\":{\"__type\":\"Wrong\"},\"b\":[{\"message\":\"wrong\"}],\"message\":\"m\","
            "\"__type\":\"Right\"}"),
-     SLICE("Right"), SLICE("m")},
+     SLICE("Right"),
+     SLICE("m")},
     {"null is missing", {0}, SLICE("{\"__type\":null,\"message\":null}"), SLICE(""), SLICE("")},
     {"the header", SLICE("ThrottlingException"), {0}, SLICE("ThrottlingException"), SLICE("")},
     {"the header goes before the body", SLICE("ThrottlingException"),
      SLICE("{\"__type\":\"Other\",\"message\":\"m\"}"), SLICE("ThrottlingException"), SLICE("m")},
     {"the header with an address",
-     SLICE("LimitExceededException:http://internal.amazon.com/coral/"), {0},
-     SLICE("LimitExceededException"), SLICE("")},
+     SLICE("LimitExceededException:http://internal.amazon.com/coral/"),
+     {0},
+     SLICE("LimitExceededException"),
+     SLICE("")},
     {"the header with all",
-     SLICE("com.amazonaws.kinesis#LimitExceededException:http://internal/"), {0},
-     SLICE("LimitExceededException"), SLICE("")},
+     SLICE("com.amazonaws.kinesis#LimitExceededException:http://internal/"),
+     {0},
+     SLICE("LimitExceededException"),
+     SLICE("")},
     {"a header that says nothing", SLICE(":http://x/"), SLICE("{\"__type\":\"Right\"}"),
      SLICE("Right"), SLICE("")},
     {"a header of a namespace only", SLICE("ns#"), SLICE("{\"__type\":\"Right\"}"), SLICE("Right"),
      SLICE("")},
-    {"XML", {0},
+    {"XML",
+     {0},
      SLICE("<?xml version=\"1.0\"?><ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied"
            "</Code><Message>not you</Message></Error></ErrorResponse>"),
-     SLICE("AccessDenied"), SLICE("not you")},
-    {"XML that ends early", {0}, SLICE("<Error><Code>AccessDenied</Code><Message>not y"),
-     SLICE("AccessDenied"), SLICE("")},
+     SLICE("AccessDenied"),
+     SLICE("not you")},
+    {"XML that ends early",
+     {0},
+     SLICE("<Error><Code>AccessDenied</Code><Message>not y"),
+     SLICE("AccessDenied"),
+     SLICE("")},
     {"XML that ends earlier", {0}, SLICE("<Error><Code>Access"), SLICE(""), SLICE("")},
-    {"HTML", {0}, SLICE("<html><head><title>503 Service Temporarily Unavailable</title>"),
-     SLICE(""), SLICE("")},
-    {"JSON that ends early", {0}, SLICE("{\"__type\":\"LimitExceededException\",\"mess"),
-     SLICE("LimitExceededException"), SLICE("")},
+    {"HTML",
+     {0},
+     SLICE("<html><head><title>503 Service Temporarily Unavailable</title>"),
+     SLICE(""),
+     SLICE("")},
+    {"JSON that ends early",
+     {0},
+     SLICE("{\"__type\":\"LimitExceededException\",\"mess"),
+     SLICE("LimitExceededException"),
+     SLICE("")},
     {"text", {0}, SLICE("upstream connect error"), SLICE(""), SLICE("")},
     {"a list", {0}, SLICE("[\"__type\",\"x\"]"), SLICE(""), SLICE("")},
     {"zeros", {0}, SLICE("\0\0\0"), SLICE(""), SLICE("")},

@@ -35,7 +35,10 @@ static const struct story {
     {"a zero is a byte", SLICE("a\0b\n\0\n"), {SLICE("a\0b"), SLICE("\0")}, 2, SLICE("")},
     {"so is a carriage return", SLICE("a\r\n\r\n"), {SLICE("a\r"), SLICE("\r")}, 2, SLICE("")},
     {"and what is no UTF-8", SLICE("\xff\n\x8a\n"), {SLICE("\xff"), SLICE("\x8a")}, 2, SLICE("")},
-    {"other ends are none", SLICE("a\vb\fc\xe2\x80\xa8\r"), {{0}}, 0,
+    {"other ends are none",
+     SLICE("a\vb\fc\xe2\x80\xa8\r"),
+     {{0}},
+     0,
      SLICE("a\vb\fc\xe2\x80\xa8\r")},
     {"lines longer than a word of the machine",
      SLICE("0123456789012345678901234567890123456789\n0123456789012345678901234567890123\nx"),
@@ -108,6 +111,7 @@ static void random_keys_are_of_the_alphabet_and_spread(void **state)
     static const char alphabet[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     unsigned by_shard[SHARDS] = {0}, by_place[KEY_RANDOM_LEN][64] = {{0}};
+    static bool pairs[KEY_RANDOM_LEN][64][64];
     struct random r = {.state = 7};
 
     (void)state;
@@ -124,6 +128,8 @@ static void random_keys_are_of_the_alphabet_and_spread(void **state)
 
             assert_non_null(c);
             by_place[at][c - alphabet]++;
+            if (at > 0)
+                pairs[at][c - alphabet][strchr(alphabet, key[at + 1]) - alphabet] = true;
         }
         by_shard[shard_of((struct slice){key + 2, KEY_RANDOM_LEN})]++;
     }
@@ -134,6 +140,16 @@ static void random_keys_are_of_the_alphabet_and_spread(void **state)
     for (size_t at = 0; at < KEY_RANDOM_LEN; at++)
         for (size_t i = 0; i < 64; i++)
             assert_in_range(by_place[at][i], KEYS / 64 - 150, KEYS / 64 + 150);
+
+    /* Ten keys for each pair of neighbours: 48 bits that are shared by none are 64 * 64 pairs. */
+    for (size_t at = 1; at < KEY_RANDOM_LEN; at++) {
+        size_t seen = 0;
+
+        for (size_t i = 0; i < 64; i++)
+            for (size_t j = 0; j < 64; j++)
+                seen += pairs[at][i][j];
+        assert_in_range(seen, 4080, 4096);
+    }
 }
 
 static void the_same_seed_gives_the_same_keys(void **state)
