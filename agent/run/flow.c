@@ -48,7 +48,7 @@ struct flow {
     size_t key_len;
     struct buf cut; /* scratch for a line that is cut */
     struct log_limit cut_said, read_said;
-    bool started, draining;
+    bool started, draining, full;
 };
 
 /* --- the way out: news, reading, records --- */
@@ -130,8 +130,10 @@ static bool flow_put(struct flow *f, struct visit *v, struct slice data)
     if (data.len + key.len > f->service->record_max)
         data = flow_cut(f, v->tracked->source, data, f->service->record_max - key.len);
     b = deliver_room(f->deliver, data.len, key.len);
-    if (b == NULL)
+    if (b == NULL) {
+        f->full = true;
         return false;
+    }
     if (v->extent == NULL || v->fill != b->fill) {
         /* What went into the batch before ends here, so that its settling counts up to here. */
         if (v->extent != NULL)
@@ -243,7 +245,12 @@ static void flow_turn(struct loop_turn *turn)
         if (!deliver_has_room(f->deliver))
             return; /* flow_room comes */
         node = list_take(&f->ready);
+        f->full = false;
         spent += flow_visit(f, CONTAINER_OF(node, struct tracked, ready));
+
+        /* There may be room, but not for the next record: asking again would be asking for ever. */
+        if (f->full)
+            return; /* flow_room comes */
     }
     if (!list_is_empty(&f->ready))
         loop_want_turn(f->place.loop, &f->turn);

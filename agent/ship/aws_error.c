@@ -30,6 +30,8 @@ static const struct {
     ROW("RequestLimitExceeded", AWS_ERROR_THROTTLED, NULL),
     ROW("BandwidthLimitExceeded", AWS_ERROR_THROTTLED, NULL),
     ROW("SlowDown", AWS_ERROR_THROTTLED, NULL),
+    ROW("EC2ThrottledException", AWS_ERROR_THROTTLED, NULL),
+    ROW("TransactionInProgressException", AWS_ERROR_THROTTLED, NULL),
     ROW("KMSThrottlingException", AWS_ERROR_THROTTLED, NULL),
 
     ROW("InternalFailure", AWS_ERROR_TRANSIENT, NULL),
@@ -40,7 +42,6 @@ static const struct {
     ROW("RequestTimeout", AWS_ERROR_TRANSIENT, NULL),
     ROW("RequestTimeoutException", AWS_ERROR_TRANSIENT, NULL),
     ROW("PriorRequestNotComplete", AWS_ERROR_TRANSIENT, NULL),
-    ROW("TransactionInProgressException", AWS_ERROR_TRANSIENT, NULL),
 
     ROW("UnrecognizedClientException", AWS_ERROR_CREDENTIALS, advice_keys),
     ROW("InvalidClientTokenId", AWS_ERROR_CREDENTIALS, advice_keys),
@@ -134,8 +135,8 @@ static struct slice xml_text(struct slice xml, const char *open, const char *clo
     return to == NULL ? (struct slice){0} : slice_first(rest, (size_t)(to - rest.ptr));
 }
 
-/* A string member of the top-level object, whatever the case of its first letter. */
-static struct slice json_member(struct slice body, struct slice name, struct slice other)
+/* A string member of the top-level object. */
+static struct slice json_member(struct slice body, struct slice name)
 {
     struct json_token t;
     struct json j;
@@ -144,7 +145,7 @@ static struct slice json_member(struct slice body, struct slice name, struct sli
     if (json_next(&j, &t) < 0 || t.type != JSON_OBJECT_BEGIN)
         return (struct slice){0};
     while (json_next(&j, &t) == 0 && t.type == JSON_KEY) {
-        if (json_text_equal(t.text, name) || json_text_equal(t.text, other)) {
+        if (json_text_equal(t.text, name)) {
             if (json_next(&j, &t) < 0)
                 break;
             return t.type == JSON_STRING ? t.text : (struct slice){0};
@@ -174,7 +175,9 @@ struct slice aws_error_code(struct slice type_header, struct slice body)
     struct slice code = aws_error_clean(type_header);
 
     if (code.len == 0 && body.len > 0)
-        code = aws_error_clean(json_member(body, SLICE("__type"), SLICE("code")));
+        code = aws_error_clean(json_member(body, SLICE("__type")));
+    if (code.len == 0 && body.len > 0)
+        code = aws_error_clean(json_member(body, SLICE("code")));
     if (code.len == 0 && body.len > 0)
         code = aws_error_clean(xml_text(body, "<Code>", "</Code>"));
     return code;
@@ -186,6 +189,8 @@ struct slice aws_error_message(struct slice body)
 
     if (body.len == 0)
         return (struct slice){0};
-    message = json_member(body, SLICE("message"), SLICE("Message"));
+    message = json_member(body, SLICE("message"));
+    if (message.len == 0)
+        message = json_member(body, SLICE("Message"));
     return message.len > 0 ? message : xml_text(body, "<Message>", "</Message>");
 }

@@ -64,7 +64,7 @@ struct batch_key {
     uint32_t len;
 };
 
-/* Errors: -ENOMEM, -EINVAL if the names do not fit. */
+/* Errors: -ENOMEM, -EMSGSIZE if the names do not fit. */
 int batch_init(struct batch *b, const struct service *service, const struct batch_limits *limits,
                struct slice stream, struct slice stream_arn);
 void batch_done(struct batch *b);

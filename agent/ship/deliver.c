@@ -57,6 +57,7 @@ struct deliver {
     struct window window;
     uint32_t tries;          /* requests in a row that failed as a whole; 0: all is well */
     uint64_t not_before_ms;  /* while tries > 0: no request before */
+    uint64_t failing_mark;   /* requests up to here were sent before the last failure counted */
     uint64_t failing_since_ms;
     struct log_limit trouble, records_trouble;
 
@@ -175,8 +176,10 @@ void deliver_added(struct deliver *d)
     if (b->count == d->settings.limits.records || b->bytes == d->settings.limits.bytes ||
         d->settings.linger_ms == 0 || d->hurry)
         deliver_seal(d);
-    else if (!loop_timer_is_set(&d->linger))
+    else if (!loop_timer_is_set(&d->linger)) {
+        b->opened_ms = loop_now_ms(d->loop);
         deliver_arm_linger(d);
+    }
 }
 
 static void deliver_lingered(struct loop_timer *t)
@@ -251,7 +254,8 @@ static void deliver_landed(struct deliver *d, struct batch *b)
     loop_want_turn(d->loop, &d->turn);
 
     /* A batch that waits and is not full has room as well as an idle one. */
-    if (room && (b->state == BATCH_IDLE || b->count < d->settings.limits.records)) {
+    if (room && (b->state == BATCH_IDLE ||
+                 (b->not_before_ms > loop_now_ms(d->loop) && batch_fits(b, 0, 0)))) {
         d->room_wanted = false;
         d->events.room(d->events.user);
     }
@@ -282,6 +286,11 @@ static void deliver_failed(struct deliver *d, struct batch *b, const struct clie
         d->not_before_ms = before;
         return;
     }
+    /* Those that flew together tell the same news: counting each would end a short trouble with a
+     * long wait. */
+    if (deliver_is_failing(d) && b->flight <= d->failing_mark)
+        return;
+    d->failing_mark = d->window.sent;
     if (!deliver_is_failing(d))
         d->failing_since_ms = now;
     d->not_before_ms = now + backoff_delay_ms(backoff, d->tries, d->random);

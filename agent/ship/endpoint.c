@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -58,11 +59,25 @@ static bool is_loopback(struct slice host)
     return inet_pton(AF_INET6, text, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
 }
 
+/* A colon or a bracket stands only in an IPv6 address, and that is in one pair of brackets. */
+static bool is_name(struct slice host)
+{
+    bool six = host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
+
+    if (six)
+        host = (struct slice){host.ptr + 1, host.len - 2};
+    for (size_t i = 0; i < host.len; i++)
+        if (strchr(six ? "[]" : "[]:", host.ptr[i]) != NULL)
+            return false;
+    return host.len > 0;
+}
+
 /* Cuts "host[:port]" at the port's colon; an IPv6 address stands in brackets. */
 static int split_port(struct slice authority, struct slice *ret_host, struct slice *ret_port)
 {
     const char *colon = memrchr(authority.ptr, ':', authority.len);
     const char *bracket = memrchr(authority.ptr, ']', authority.len);
+    uint32_t number = 0;
 
     *ret_host = authority;
     *ret_port = (struct slice){0};
@@ -72,10 +87,12 @@ static int split_port(struct slice authority, struct slice *ret_host, struct sli
     *ret_port = slice_from(authority, ret_host->len + 1);
     if (ret_port->len == 0 || ret_port->len > 5)
         return -EINVAL;
-    for (size_t i = 0; i < ret_port->len; i++)
+    for (size_t i = 0; i < ret_port->len; i++) {
         if (!isdigit((unsigned char)ret_port->ptr[i]))
             return -EINVAL;
-    return 0;
+        number = 10 * number + (uint32_t)(ret_port->ptr[i] - '0');
+    }
+    return number >= 1 && number <= 65535 ? 0 : -EINVAL;
 }
 
 int endpoint_from_url(struct slice url, struct endpoint *ret)
@@ -102,7 +119,7 @@ int endpoint_from_url(struct slice url, struct endpoint *ret)
     if (authority.len == 0)
         return -EINVAL;
     r = split_port(authority, &host, &port);
-    if (r < 0 || host.len == 0)
+    if (r < 0 || host.len == 0 || !is_name(host))
         return -EINVAL;
     if (plain && !is_loopback(host))
         return -EPERM;

@@ -591,9 +591,17 @@ static void follower_tick(struct loop_timer *t)
         loop_timer_set(f->loop, &f->tick, loop_now_ms(f->loop) + FOLLOWER_TICK_MS);
 }
 
+static void grow_head(struct follower *f, struct source *s)
+{
+    if (s->id.head_len < SOURCE_HEAD_MAX && identity_grow_head(f->digest, s->fd, &s->id))
+        f->events.changed(f->events.user, s);
+}
+
 void follower_at_end(struct follower *f, struct source *s)
 {
     s->at_end = true;
+    if (s->at.offset == 0)
+        grow_head(f, s); /* by the half line that is there: else nothing tells if it goes */
     release_successor(f, s);
     close_beyond_limit(f->descriptors, NULL);
 }
@@ -602,9 +610,7 @@ void follower_was_read(struct follower *f, struct source *s)
 {
     s->at_end = false;
     s->quiet_since_ms = loop_now_ms(f->loop);
-    if (s->id.head_len < SOURCE_HEAD_MAX &&
-        identity_grow_head(f->digest, s->fd, s->at.offset, &s->id))
-        f->events.changed(f->events.user, s);
+    grow_head(f, s);
 }
 
 /* --- names and files --- */
@@ -861,6 +867,8 @@ static void follower_look(void *user, struct name *n)
                 roster_forget(f->roster, n);
         } else {
             complain(f, n, path, -errno);
+            if (n->source != NULL)
+                f->events.news(f->events.user, n->source); /* it was kept waiting for this */
         }
         return;
     }
@@ -1168,6 +1176,11 @@ void follower_start(struct follower *f)
     read_strays(f, &strays);
     neighbours_done(&strays);
     f->starting = false;
+}
+
+bool follower_must_wait(const struct source *s)
+{
+    return s->after != NULL || (s->name != NULL && !list_is_empty(&s->name->looking));
 }
 
 size_t follower_count(const struct follower *f)

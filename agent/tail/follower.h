@@ -84,11 +84,9 @@ void follower_stale(struct follower *f, struct source *s);
 /* Tells that it was read from: its head may have grown. */
 void follower_was_read(struct follower *f, struct source *s);
 
-/* Whether a source must wait for its predecessor. */
-static inline bool follower_must_wait(const struct source *s)
-{
-    return s->after != NULL;
-}
+/* Whether a source must not be read now: its predecessor comes first, or its name is to be looked
+ * at, and what is found there may say that it has lost its content.  News come when it may. */
+bool follower_must_wait(const struct source *s);
 
 size_t follower_count(const struct follower *f);
 

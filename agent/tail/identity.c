@@ -99,10 +99,15 @@ int identity_read(struct digest *d, int fd, struct source_id *ret, struct identi
     return 0;
 }
 
-bool identity_grow_head(struct digest *d, int fd, uint64_t size, struct source_id *id)
+bool identity_grow_head(struct digest *d, int fd, struct source_id *id)
 {
-    uint32_t len = (uint32_t)MIN(size, (uint64_t)SOURCE_HEAD_MAX);
-    uint64_t before, now;
+    uint64_t before = 0, now = 0;
+    struct stat st;
+    uint32_t len;
+
+    if (fstat(fd, &st) < 0)
+        return false;
+    len = (uint32_t)MIN((uint64_t)st.st_size, (uint64_t)SOURCE_HEAD_MAX);
 
     /* Twice as much or all of it: or a file that grows by bytes would be described by bytes. */
     if (len <= id->head_len || (len < SOURCE_HEAD_MAX && len < 2 * id->head_len))

@@ -27,7 +27,7 @@ int identity_read(struct digest *d, int fd, struct source_id *ret, struct identi
 
 /* Takes more of the file's beginning into the head, if there is much more by now and it still
  * begins as it did; true if it grew. */
-bool identity_grow_head(struct digest *d, int fd, uint64_t size, struct source_id *id);
+bool identity_grow_head(struct digest *d, int fd, struct source_id *id);
 
 /* The place before `offset`, with its anchor read from the file.
  * Errors: -ESTALE if the file is shorter; pread(2)'s. */

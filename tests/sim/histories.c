@@ -1,12 +1,15 @@
 /* histories -- random lives of log files and of the agent, against what must arrive.
  *
- *     histories [--seed N] [--count N]
+ *     histories [--seed N] [--count N] [--wild 1]
  *
  * A history is a few dozen steps: lines and half lines are written, files are renamed within and
  * out of the globs, copied and truncated, deleted and made anew; the service throttles, fails, loses
  * answers, is down; the agent is stopped, killed, started; time passes.  In the end everything works
  * again, and every line that was written must have arrived, whole.  It may have arrived twice only if
- * the agent was killed or an answer was lost.  One seed replays one history exactly. */
+ * the agent was killed or an answer was lost.  One seed replays one history exactly.
+ *
+ * Ordinarily an agent that runs gets a millisecond to look between two rotations; in wild histories it
+ * may be frozen for any number of them. */
 
 #include "world.h"
 
@@ -36,7 +39,7 @@ struct history {
     bool half[FILES];         /* the file ends in a half line */
     uint32_t half_number[FILES];
     uint32_t generation;
-    bool killed;
+    bool killed, wild;
     struct buf story;         /* what happened, for a person */
 };
 
@@ -249,6 +252,8 @@ static void step(struct history *h)
     unsigned i = (unsigned)random_below(&h->random, FILES);
     uint64_t what = random_below(&h->random, 100);
 
+    if (!h->wild && what >= 46 && what < 66)
+        sim_run(&h->world, 1);
     if (what < 40) {
         uint32_t count = (uint32_t)random_below(&h->random, chance(h, 10) ? 800 : 30);
         (void)buf_printf(&h->story, "  write %u lines to %s from %u\n", count, file_name(i), h->written);
@@ -295,12 +300,12 @@ static void step(struct history *h)
 }
 
 /* Tells one history; true if all is well. */
-static bool tell(uint64_t seed, bool verbose)
+static bool tell(uint64_t seed, bool wild, bool verbose)
 {
     static struct history h;
     uint32_t lost = 0, twice = 0;
 
-    h = (struct history){.random = {map_hash_u64(seed)}};
+    h = (struct history){.random = {map_hash_u64(seed)}, .wild = wild};
     buf_init(&h.story, 1 << 20);
     sim_init(&h.world, map_hash_u64(~seed), "**/*.log", "from = \"start\"; batch = { linger = \"20ms\"; };");
     h.world.stored = record_stored;
@@ -342,7 +347,7 @@ static bool tell(uint64_t seed, bool verbose)
 int main(int argc, char **argv)
 {
     uint64_t seed = 1, count = 1000, bad = 0;
-    bool one = false;
+    bool one = false, wild = false;
 
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--seed") == 0) {
@@ -351,15 +356,17 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "--count") == 0) {
             count = strtoull(argv[i + 1], NULL, 10);
             one = false;
+        } else if (strcmp(argv[i], "--wild") == 0) {
+            wild = strcmp(argv[i + 1], "0") != 0;
         } else {
-            fprintf(stderr, "usage: histories [--seed N] [--count N]\n");
+            fprintf(stderr, "usage: histories [--seed N] [--count N] [--wild 1]\n");
             return 2;
         }
     }
     if (one)
         count = 1;
     for (uint64_t i = 0; i < count && bad < 10; i++)
-        bad += !tell(seed + i, one);
+        bad += !tell(seed + i, wild, one);
     printf("%llu histories, %llu bad\n", (unsigned long long)count, (unsigned long long)bad);
     return bad > 0;
 }

@@ -188,6 +188,7 @@ static void world_room(void *user)
     struct world *w = user;
 
     w->room_calls++;
+    assert_true(deliver_has_room(w->deliver));
 }
 
 static void start_client(struct world *w, const char *token)
@@ -425,6 +426,8 @@ static void a_batch_lingers_from_its_first_record(void **state)
 
     (void)state;
     start(&w, 100, 10000, 1000, 2, 100);
+    assert_non_null(deliver_room(w.deliver, 10, KEY_LEN));
+    deliver_added(w.deliver);
     pass(&w, 7000); /* nothing lingers yet */
     assert_true(loop_next_ms(w.loop) == UINT64_MAX);
     put_all(&w, 1);
@@ -685,10 +688,12 @@ static void an_outage_is_felt_soon_at_first(void **state)
         uint64_t ceiling = 200;
         struct world w;
 
-        start(&w, 1, 1000, 1000, 1, 100);
+        start(&w, 1, 1000, 1000, 8, 100);
         w.random.state = seed;
-        put_all(&w, 1);
+        put_all(&w, 8);
         work(&w);
+        while (w.air_count > 1)
+            answer_failure(&w, 0, 0, "", false); /* those that flew together fell together */
         for (int failures = 0; failures < 12; failures++) {
             size_t sent = w.sent;
             uint64_t next;

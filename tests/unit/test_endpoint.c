@@ -84,6 +84,12 @@ static const struct story {
     {SLICE("https://example.com:44x"), -EINVAL, NULL, NULL},
     {SLICE("https://example.com:-1"), -EINVAL, NULL, NULL},
     {SLICE("https://example.com:123456"), -EINVAL, NULL, NULL},
+    {SLICE("https://example.com:65536"), -EINVAL, NULL, NULL},
+    {SLICE("https://example.com:0"), -EINVAL, NULL, NULL},
+    {SLICE("https://::1"), -EINVAL, NULL, NULL},
+    {SLICE("https://a:b:443"), -EINVAL, NULL, NULL},
+    {SLICE("https://[::1"), -EINVAL, NULL, NULL},
+    {SLICE("https://::1]"), -EINVAL, NULL, NULL},
 };
 
 static void urls_are_taken_or_not(void **state)

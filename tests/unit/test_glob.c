@@ -61,7 +61,9 @@ static const struct story {
     {"/a", {"/a", "//a"}, {"/b", "/a/a", "/aa", "/A"}},
     {"/a/b.log", {"/a/b.log"}, {"/a/c.log", "/b.log", "/a/b.log/c", "/a/b"}},
     {"//a///b", {"/a/b"}, {"/a", "/b"}},
-    {"/a/*.log", {"/a/b.log", "/a/b.c.log"}, {"/a/.log", "/a/.b.log", "/a/b/c.log", "/b.log", "/a/b.logs"}},
+    {"/a/*.log",
+     {"/a/b.log", "/a/b.c.log"},
+     {"/a/.log", "/a/.b.log", "/a/b/c.log", "/b.log", "/a/b.logs"}},
     {"/a/.*.log", {"/a/.b.log"}, {"/a/b.log"}},
     {"/a/?", {"/a/b"}, {"/a/bc", "/a/.", "/a/b/c"}},
     {"/a/[bc]", {"/a/b", "/a/c"}, {"/a/d", "/a/[bc]"}},
@@ -82,11 +84,15 @@ static const struct story {
     {"/a/b}", {"/a/b}"}, {"/a/b"}},
 
     {"/**/x", {"/x", "/a/x", "/a/b/x"}, {"/.a/x", "/a/.b/x", "/y", "/a/x/y"}},
-    {"/a/**/x.log", {"/a/x.log", "/a/b/x.log", "/a/b/c/x.log"}, {"/x.log", "/b/x.log", "/a/.b/x.log", "/a/b/.c/x.log"}},
+    {"/a/**/x.log",
+     {"/a/x.log", "/a/b/x.log", "/a/b/c/x.log"},
+     {"/x.log", "/b/x.log", "/a/.b/x.log", "/a/b/.c/x.log"}},
     {"/a/**", {"/a/b", "/a/b/c"}, {"/a/.b", "/a/.b/c", "/b"}},
     {"/a/**/*", {"/a/b", "/a/b/c", "/a/b/c/d"}, {"/a/.b", "/a/b/.c"}},
     {"/a/**/**/x", {"/a/x", "/a/b/x", "/a/b/c/d/x"}, {"/b/x", "/a/.b/x"}},
-    {"/a/**/b/**/x", {"/a/b/x", "/a/1/b/2/x", "/a/b/b/x", "/a/1/2/b/x"}, {"/a/x", "/a/1/x", "/a/1/2/x"}},
+    {"/a/**/b/**/x",
+     {"/a/b/x", "/a/1/b/2/x", "/a/b/b/x", "/a/1/2/b/x"},
+     {"/a/x", "/a/1/x", "/a/1/2/x"}},
     {"/a/**/.b/x", {"/a/.b/x", "/a/1/.b/x"}, {"/a/b/x", "/a/.1/.b/x"}},
     {"/a/**x", {"/a/x", "/a/bx"}, {"/a/b/x", "/a/.x"}}, /* only alone does ** mean directories */
 
@@ -147,13 +153,23 @@ static void test_bad(void **state)
         const char *pattern;
         int error;
     } bad[] = {
-        {"", -EINVAL},     {"a", -EINVAL},      {"a/b", -EINVAL},   {"*", -EINVAL},
-        {"/", -EINVAL},    {"//", -EINVAL},     {"/{a", -EINVAL},   {"/{a,{b}", -EINVAL},
-        {"/a{", -EINVAL},  {"/{a,b\\}", -EINVAL}, {"/{a[}]", -EINVAL}, {"/{,}", -EINVAL},
+        {"", -EINVAL},
+        {"a", -EINVAL},
+        {"a/b", -EINVAL},
+        {"*", -EINVAL},
+        {"/", -EINVAL},
+        {"//", -EINVAL},
+        {"/{a", -EINVAL},
+        {"/{a,{b}", -EINVAL},
+        {"/a{", -EINVAL},
+        {"/{a,b\\}", -EINVAL},
+        {"/{a[}]", -EINVAL},
+        {"/{,}", -EINVAL},
         {"/{a,b}{c", -EINVAL},
         /* 16^4 are too many, and are not counted by making them all */
         {"/{0,1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}{0,1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}"
-         "{0,1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}{0,1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}", -E2BIG},
+         "{0,1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}{0,1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}",
+         -E2BIG},
     };
 
     (void)state;
@@ -177,8 +193,8 @@ static void test_lists(void **state)
         const char *literal;
         bool last;
     } all[] = {
-        {"/a", false, true, "a", true},   {"/a/b", false, false, "a", false},
-        {"/*", true, true, NULL, true},   {"/*/b", true, false, NULL, false},
+        {"/a", false, true, "a", true},     {"/a/b", false, false, "a", false},
+        {"/*", true, true, NULL, true},     {"/*/b", true, false, NULL, false},
         {"/**/b", true, true, NULL, false}, {"/a\\*", true, true, NULL, true},
         {"/a\\b", false, true, "ab", true},
     };
@@ -255,9 +271,8 @@ static void test_excludes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stories), cmocka_unit_test(test_together),
-        cmocka_unit_test(test_bad),     cmocka_unit_test(test_lists),
-        cmocka_unit_test(test_excludes),
+        cmocka_unit_test(test_stories), cmocka_unit_test(test_together), cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_lists),   cmocka_unit_test(test_excludes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

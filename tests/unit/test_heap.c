@@ -33,8 +33,8 @@ static void check_all(const struct heap *h, const struct heap_node *nodes, const
         assert_true(first->key == smallest);
 }
 
-/* Beside a heap, a row of flags and the smallest key looked for by hand.  Few different keys, so that
- * equal ones meet, then many. */
+/* Beside a heap, a row of flags and the smallest key looked for by hand.  Few different keys, so
+ * that equal ones meet, then many. */
 static void test_model(void **state)
 {
     static const uint64_t ranges[] = {1, 5, 1000, UINT64_MAX};
@@ -53,8 +53,7 @@ static void test_model(void **state)
             heap_remove(&h, &nodes[i]);
         } else {
             assert_int_equal(heap_reserve(&h, h.count + 1), 0);
-            heap_insert(&h, &nodes[i],
-                        random_below(&r, ranges[step * ARRAY_LEN(ranges) / STEPS]));
+            heap_insert(&h, &nodes[i], random_below(&r, ranges[step * ARRAY_LEN(ranges) / STEPS]));
         }
         in[i] = !in[i];
         heap_remove(&h, &nodes[(i + 1) % NODES]); /* in it or not */

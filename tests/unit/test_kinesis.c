@@ -19,7 +19,7 @@
 
 enum { RECORDS_MAX = 16 };
 
-#define OK(n)              "{\"SequenceNumber\":\"4954" n "\",\"ShardId\":\"shardId-00000000000" n "\"}"
+#define OK(n)              "{\"SequenceNumber\":\"4954" n "\",\"ShardId\":\"shardId-0000" n "\"}"
 #define BAD(code, message) "{\"ErrorCode\":\"" code "\",\"ErrorMessage\":\"" message "\"}"
 
 /* Outcomes: a accepted, t throttled, f failed there, r refused.  A complaint is "code|message". */
@@ -325,6 +325,16 @@ static const struct error {
      SLICE("AccessDenied"),
      SLICE("")},
     {"XML that ends earlier", {0}, SLICE("<Error><Code>Access"), SLICE(""), SLICE("")},
+    {"the type goes before the code",
+     {0},
+     SLICE("{\"code\":\"Wrong\",\"__type\":\"Right\"}"),
+     SLICE("Right"),
+     SLICE("")},
+    {"what is no text is missing",
+     {0},
+     SLICE("{\"__type\":null,\"code\":\"Right\",\"message\":1,\"Message\":\"m\"}"),
+     SLICE("Right"),
+     SLICE("m")},
     {"HTML",
      {0},
      SLICE("<html><head><title>503 Service Temporarily Unavailable</title>"),

@@ -18,9 +18,9 @@ static struct cursor at(uint64_t offset)
 
 /* --- stories ---
  *
- * A script: `a`…`z` puts a record into the filling of that name and ends 10 bytes on; `.` is 10 bytes
- * that make no record; `A`…`Z` settles one record of that filling's oldest extent that has any.
- * Behind the colon: the settled offset after each step. */
+ * A script: `a`…`z` puts a record into the filling of that name and ends 10 bytes on; `.` is 10
+ * bytes that make no record; `A`…`Z` settles one record of that filling's oldest extent that has
+ * any. Behind the colon: the settled offset after each step. */
 static const struct story {
     const char *name, *script;
     uint64_t settled[16];

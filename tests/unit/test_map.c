@@ -81,7 +81,8 @@ static void test_hashes(void **state)
             assert_int_equal(a == map_hash_slice(1, slice_of(texts[k])), i == k);
         }
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        assert_false(map_hash_slice(1, slice_of(texts[i])) == map_hash_slice(2, slice_of(texts[i])));
+        assert_false(map_hash_slice(1, slice_of(texts[i])) ==
+                     map_hash_slice(2, slice_of(texts[i])));
     for (uint64_t i = 0; i < 1000; i++)
         assert_false(map_hash_u64(i) == map_hash_u64(i + 1));
 }
