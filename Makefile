@@ -21,8 +21,10 @@ ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts ledger state
 run    := config config_key config_keys flow guess judge lane log loop mistakes scribe sheet units
 
-unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint generation glob \
-         heap json kinesis ledger map record rooms sigv4 slice utf8 window
+unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint follower \
+         generation glob heap json kinesis ledger map record rooms sigv4 slice source steady utf8 \
+         window
+sim   := histories
 fuzz  := config json checkpoint answer split
 bench := sink floor pace
 
@@ -105,7 +107,9 @@ force:
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/test_%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
-	@$(LINK) -o $@ $^ -lcmocka $(KT_LDLIBS) $(LDLIBS)
+	@$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(KT_LDLIBS) $(LDLIBS)
+
+$(BUILD)/unit/steady: $(BUILD)/tests/sim/world.o
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
@@ -122,7 +126,7 @@ $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 .PRECIOUS: $(BUILD)/tests/unit/%.o $(BUILD)/tests/sim/%.o $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/bench/%.o
 
 .PHONY: unit-programs fuzz-programs
-unit-programs: $(unit:%=$(BUILD)/unit/%)
+unit-programs: $(unit:%=$(BUILD)/unit/%) $(sim:%=$(BUILD)/sim/%)
 fuzz-programs: $(fuzz:%=$(BUILD)/fuzz/%)
 
 .PHONY: deps
@@ -157,6 +161,11 @@ valgrind: all unit-programs ## unit tests under valgrind
 fuzz: ## fuzz every target for FUZZ_SECONDS (300) each
 	@$(MAKE) --no-print-directory BUILD=build/fuzz SAN=fuzz CC=clang fuzz-programs
 	@python3 tests/check.py fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),300)
+
+.PHONY: soak
+soak: all unit-programs ## simulated histories for SOAK_COUNT (20000), the wild ones too
+	@$(BUILD)/sim/histories --count $(or $(SOAK_COUNT),20000)
+	@$(BUILD)/sim/histories --wild 1 --count $(or $(SOAK_COUNT),20000)
 
 .PHONY: bench
 bench: all $(bench:%=$(BUILD)/bench/%) ## measure against the floor (BENCH_ARGS=--quick)

@@ -19,7 +19,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("KT_BUILD", "build")
 SHORT_FUZZ_SECONDS = 5
-ALL_STEPS = ["unit", "asan", "fuzz", "third-party", "system"]
+HISTORIES = 400
+ALL_STEPS = ["unit", "sim", "asan", "fuzz", "third-party", "system"]
 
 
 class Count:
@@ -89,12 +90,24 @@ def step_unit(count, options):
     run_unit(count, BUILD)
 
 
+def run_histories(count, build, number, label=""):
+    started = time.monotonic()
+    status, output = run([f"./{build}/sim/histories", "--count", str(number)])
+    report(f"sim {label}histories, {number} of them", started, int(status == 0), int(status != 0), output)
+    count.add(int(status == 0), int(status != 0))
+
+
+def step_sim(count, options):
+    run_histories(count, BUILD, HISTORIES)
+
+
 def step_asan(count, options):
     """The unit tests once more under AddressSanitizer and UBSan; the system tests use that binary
     where they kill and damage things (see tests/system)."""
     if not make("BUILD=build/asan", "SAN=asan", "all", "unit-programs"):
         return count.add(0, 1)
     run_unit(count, "build/asan", label="asan ")
+    run_histories(count, "build/asan", HISTORIES // 4, "asan ")
 
 
 def step_valgrind(count, options):
@@ -171,7 +184,7 @@ def step_lint(count, options):
         count.add(int(status == 0), int(status != 0))
 
 
-STEPS = {"unit": step_unit, "asan": step_asan, "fuzz": step_fuzz, "third-party": step_third_party,
+STEPS = {"unit": step_unit, "sim": step_sim, "asan": step_asan, "fuzz": step_fuzz, "third-party": step_third_party,
          "system": step_system, "valgrind": step_valgrind, "lint": step_lint}
 
 

@@ -306,7 +306,7 @@ static void test_identity(void **state)
     assert_true(identity_fits(digest, s.fd, &id, zero));
     assert_int_equal(identity_cursor(digest, s.fd, 1, &at), -ESTALE);
     grown = id;
-    assert_false(identity_grow_head(digest, s.fd, 0, &grown));
+    assert_false(identity_grow_head(digest, s.fd, &grown));
 
     /* The head grows by doubling, or when it is all there. */
     for (size_t len = 1; len <= 5000; len++) {
@@ -314,7 +314,7 @@ static void test_identity(void **state)
         bool grew;
 
         put(&s, (struct slice){text.ptr + len - 1, 1}, len - 1);
-        grew = identity_grow_head(digest, s.fd, len, &grown);
+        grew = identity_grow_head(digest, s.fd, &grown);
         assert_int_equal(grew,
                          before < SOURCE_HEAD_MAX && (len >= 2 * before || len == SOURCE_HEAD_MAX));
         assert_int_equal(grown.head_len, grew ? MIN(len, (size_t)SOURCE_HEAD_MAX) : before);
@@ -342,7 +342,7 @@ static void test_identity(void **state)
     assert_false(identity_fits(digest, s.fd, &grown, at));
     put(&s, SLICE("!"), 0);
     grown.head_len = 100;
-    assert_false(identity_grow_head(digest, s.fd, 2999, &grown)); /* not what it was */
+    assert_false(identity_grow_head(digest, s.fd, &grown)); /* not what it was */
     source_end(&s);
 
     fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
