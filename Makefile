@@ -101,7 +101,7 @@ $(BUILD)/flags: force
 .PHONY: force
 force:
 
--include $(patsubst %.o,%.d,$(objects) $(BUILD)/agent/main.o)
+-include $(patsubst %.o,%.d,$(objects) $(BUILD)/agent/main.o) $(wildcard $(BUILD)/tests/*/*.d)
 
 # --- tests ---
 

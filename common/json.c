@@ -400,6 +400,7 @@ static int append_code(struct buf *to, uint32_t code)
 {
     char text[UTF8_LEN_MAX];
 
+    /* cppcheck-suppress legacyUninitvar ; utf8_encode writes it */
     return buf_append(to, (struct slice){text, utf8_encode(code, text)});
 }
 

@@ -50,9 +50,11 @@ static inline struct list *list_take(struct list *l)
     return node;
 }
 
-/* Walks `l`; the current node may be removed on the way (`after` remembers the next one). */
+/* Walks `l` with new variables `node` and `after`; the current node may be removed on the way (`after` remembers the next one). */
+/* NOLINTBEGIN(bugprone-macro-parentheses): names that are declared take no parentheses. */
 #define LIST_EACH(l, node, after)                                                                  \
     for (struct list *node = (l)->next, *after = node->next; node != (l);                          \
          node = after, after = node->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

@@ -105,7 +105,8 @@ static struct checkpoint_flow_node *need_flow(struct checkpoint *c, struct slice
     if (f == NULL)
         return NULL;
     f->len = name.len;
-    memcpy(f->name, name.ptr, name.len);
+    if (name.len > 0)
+        memcpy(f->name, name.ptr, name.len);
     list_init(&f->node);
     list_append(&c->flows, &f->node);
     c->flows_dirty = true;
@@ -138,7 +139,8 @@ static int slot_new(struct checkpoint *c, const struct fact_file *file, struct c
         slot_free(s);
         return -ENOMEM;
     }
-    memcpy(s->path, file->path.ptr, file->path.len);
+    if (file->path.len > 0)
+        memcpy(s->path, file->path.ptr, file->path.len);
     s->path[file->path.len] = '\0';
     s->path_len = (uint32_t)file->path.len;
     list_append(&c->slots, &s->all);
@@ -591,7 +593,8 @@ int checkpoint_describe(struct checkpoint *c, struct checkpoint_slot *s, struct 
 
         if (copy == NULL)
             return -ENOMEM;
-        memcpy(copy, path.ptr, path.len);
+        if (path.len > 0)
+            memcpy(copy, path.ptr, path.len);
         copy[path.len] = '\0';
         free(s->path);
         s->path = copy;

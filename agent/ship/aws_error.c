@@ -132,7 +132,9 @@ static struct slice xml_text(struct slice xml, const char *open, const char *clo
         return (struct slice){0};
     rest = slice_from(xml, (size_t)(from - xml.ptr) + strlen(open));
     to = memmem(rest.ptr, rest.len, close, strlen(close));
-    return to == NULL ? (struct slice){0} : slice_first(rest, (size_t)(to - rest.ptr));
+    if (to == NULL)
+        return (struct slice){0};
+    return slice_first(rest, (size_t)(to - rest.ptr));
 }
 
 /* A string member of the top-level object. */

@@ -104,7 +104,6 @@ static void source_close(struct follower *f, struct source *s)
 {
     if (s->fd < 0)
         return;
-    watch_remove(f->watch, &s->sub);
     close(s->fd);
     s->fd = -1;
     list_remove(&s->opened);
@@ -138,6 +137,7 @@ static int source_new(struct follower *f, const struct source_id *id, struct cur
     s->quiet_since_ms = loop_now_ms(f->loop);
     list_init(&s->all);
     list_init(&s->opened);
+    list_init(&s->names);
     r = s->path == NULL ? -ENOMEM : map_insert(&f->by_ino, &s->by_ino, ino_hash(id));
     if (r == 0) {
         r = f->events.met(f->events.user, s, slot);
@@ -180,10 +180,11 @@ static void source_free(struct follower *f, struct source *s)
 {
     struct name *ghost = s->name;
 
-    assert(s->names == 0);
+    assert(list_is_empty(&s->names));
     release_successor(f, s);
     if (s->after != NULL)
         s->after->before = NULL;
+    watch_remove(f->watch, &s->sub);
     source_close(f, s);
     map_remove(&f->by_ino, &s->by_ino);
     list_remove(&s->all);
@@ -201,7 +202,7 @@ static void source_free(struct follower *f, struct source *s)
 
 static bool is_nameless(const struct source *s)
 {
-    return s->names == 0;
+    return list_is_empty(&s->names);
 }
 
 static int set_path(struct source *s, const char *path)
@@ -249,23 +250,24 @@ static void begin_ending(struct follower *f, struct source *s)
  * lane's flows share the limit, so a source may be another follower's. */
 static void close_beyond_limit(const struct descriptors *d, const struct source *keep)
 {
-    if (d->count <= d->limit)
-        return;
-    LIST_EACH(&d->opened, node, after)
-    {
-        struct source *s = CONTAINER_OF(node, struct source, opened);
+    /* First those that are read to their end; then, as at a start with more files than descriptors,
+     * any that can be opened again by its name. */
+    for (int pass = 0; pass < 2; pass++)
+        LIST_EACH(&d->opened, node, after)
+        {
+            struct source *s = CONTAINER_OF(node, struct source, opened);
 
-        if (s == keep || !s->at_end)
-            continue;
-        if (!is_nameless(s))
-            source_close(s->follower, s);
-        else if (!s->ending)
-            begin_ending(s->follower, s);
-        else
-            (void)let_go(s->follower, s);
-        if (d->count <= d->limit)
-            return;
-    }
+            if (d->count <= d->limit)
+                return;
+            if (s == keep || (pass == 0 ? !s->at_end : is_nameless(s)))
+                continue;
+            if (!is_nameless(s))
+                source_close(s->follower, s);
+            else if (!s->ending)
+                begin_ending(s->follower, s);
+            else
+                (void)let_go(s->follower, s);
+        }
 }
 
 static int open_log(const struct follower *f, int dir_fd, const char *path)
@@ -294,7 +296,9 @@ int follower_open(struct follower *f, struct source *s)
     if (r < 0 || id.dev != s->id.dev || !source_id_is_same_object(&id, &s->id)) {
         if (fd >= 0)
             close(fd);
-        if (s->name != NULL)
+        /* Another file is called so now.  But one that may not be opened for now (EACCES, EMFILE)
+         * would be looked at for ever: the event of its attributes or the next glance will do. */
+        if (s->name != NULL && (r == 0 || r == -ENOENT))
             roster_look(f->roster, s->name);
         return -ENOENT;
     }
@@ -502,13 +506,22 @@ static struct source *read_missed(struct follower *f, const char *path, struct s
 
 /* --- files that lost their name --- */
 
+/* There is more than was read, or may be. */
+static void have_news(struct follower *f, struct source *s)
+{
+    s->at_end = false;
+    f->events.news(f->events.user, s);
+}
+
 static void source_inode_event(struct watch_sub *sub, uint32_t mask, const char *name)
 {
     struct source *s = CONTAINER_OF(sub, struct source, sub);
 
-    (void)mask;
     (void)name;
-    s->follower->events.news(s->follower->events.user, s);
+    if ((mask & ~(uint32_t)IN_MODIFY) != 0 && !is_nameless(s))
+        roster_look(s->follower->roster, s->name); /* what a link led to was moved or removed */
+    if (!s->truncated)
+        have_news(s->follower, s);
 }
 
 /* A directory's watch does not tell of a file that was moved elsewhere; its own does.  Without one
@@ -519,7 +532,7 @@ static void watch_inode(struct follower *f, struct source *s)
 
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", s->fd);
     if (s->sub.entry == NULL)
-        (void)watch_add(f->watch, &s->sub, path, IN_MODIFY);
+        (void)watch_add(f->watch, &s->sub, path, IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF);
 }
 
 /* Finds the file under its new name in the same directory, for want of a descriptor. */
@@ -547,6 +560,7 @@ static void source_orphan(struct follower *f, struct source *s)
     if (s->fd < 0 && !s->truncated)
         find_renamed(f, s);
     if (s->fd >= 0) {
+        s->at_end = false; /* once more, before what took over its name */
         watch_inode(f, s);
     } else {
         s->at_end = s->ending = true; /* deleted, and read as far as we knew of */
@@ -627,24 +641,25 @@ static void set_last(struct name *n, struct source *s)
 /* `n` leads to `s`, and says what it is called. */
 static void attach(struct follower *f, struct name *n, struct source *s, const char *path)
 {
+    struct stat st;
+
     n->source = s;
     n->said = 0;
-    if (s->names > 0 && s->name != NULL) {
-        s->names++;
-        s->other = n; /* a hard link: read once, under its first name */
-        return;
-    }
+    list_append(&s->names, &n->same);
+    if (s->names.next != &n->same)
+        return; /* a hard link: read once, under its first name */
     /* It may have been known by another name that is a ghost now. */
     if (s->name != NULL && s->name->last == s) {
         s->name->last = NULL;
         if (s->name != n)
             roster_look(f->roster, s->name);
     }
-    s->names++;
     s->name = n;
     list_remove(&s->all);
     list_append(&f->named, &s->all);
     watch_remove(f->watch, &s->sub);
+    if (s->fd >= 0 && lstat(path, &st) == 0 && (S_ISLNK(st.st_mode) || st.st_nlink > 1))
+        watch_inode(f, s); /* its directory's watch hears only of what goes by its own names */
     s->ending = false;
     say_path(f, s, path);
 }
@@ -658,14 +673,10 @@ static void detach(struct follower *f, struct name *n)
     n->source = NULL;
     if (s == NULL)
         return;
-    s->names--;
-    if (s->other == n)
-        s->other = NULL;
-    if (s->names > 0) {
-        if (s->name == n)
-            s->name = s->other;
-        s->other = NULL;
-        if (s->name != NULL && roster_path(s->name, path) == 0)
+    list_remove(&n->same);
+    if (!is_nameless(s)) {
+        s->name = CONTAINER_OF(s->names.next, struct name, same);
+        if (roster_path(s->name, path) == 0)
             say_path(f, s, path);
         return;
     }
@@ -877,7 +888,7 @@ static void follower_look(void *user, struct name *n)
         complain(f, n, path, S_ISLNK(st.stx_mode) ? -ELOOP : -EINVAL);
     } else if (n->source != NULL && n->appearances == 0 && is_unchanged(n->source, &st)) {
         if (st.stx_size != n->source->at.offset)
-            f->events.news(f->events.user, n->source);
+            have_news(f, n->source);
     } else {
         look_closely(f, n, path, &st);
     }
@@ -888,7 +899,7 @@ static void follower_modified(void *user, struct name *n)
 {
     struct follower *f = user;
 
-    f->events.news(f->events.user, n->source);
+    have_news(f, n->source);
 }
 
 static void follower_drop(void *user, struct name *n)
@@ -949,7 +960,7 @@ static int renounce(struct source *s, struct follower *f, struct name **ret_name
     struct name *n = is_nameless(s) ? NULL : s->name;
     int fd = s->fd;
 
-    assert(s->names == 0 || n != NULL);
+    assert(is_nameless(s) || n != NULL);
     watch_remove(f->watch, &s->sub);
     list_remove(&s->opened);
     f->descriptors->count--;
@@ -961,11 +972,13 @@ static int renounce(struct source *s, struct follower *f, struct name **ret_name
     if (n != NULL) {
         n->source = NULL;
         set_last(n, s);
-        s->names = 0; /* other links are met anew, with the file */
-        if (s->other != NULL) {
-            s->other->source = NULL;
-            roster_look(f->roster, s->other);
-            s->other = NULL;
+        list_remove(&n->same);
+        for (struct list *node; (node = list_take(&s->names)) != NULL;) {
+            /* Other links are met anew, with the file. */
+            struct name *other = CONTAINER_OF(node, struct name, same);
+
+            other->source = NULL;
+            roster_look(f->roster, other);
         }
     }
     *ret_name = n;
@@ -1180,7 +1193,8 @@ void follower_start(struct follower *f)
 
 bool follower_must_wait(const struct source *s)
 {
-    return s->after != NULL || (s->name != NULL && !list_is_empty(&s->name->looking));
+    return s->after != NULL ||
+           (!is_nameless(s) && s->name != NULL && !list_is_empty(&s->name->looking));
 }
 
 size_t follower_count(const struct follower *f)
@@ -1226,6 +1240,7 @@ static void free_sources(struct follower *f, struct list *sources)
     {
         struct source *s = source_of(node);
 
+        watch_remove(f->watch, &s->sub);
         source_close(f, s);
         free(s->path);
         free(s);

@@ -56,6 +56,7 @@ struct roster {
     struct loop_turn turn;
     struct loop_timer timer;
     size_t blind_count;
+    uint64_t next_glance_ms;
     bool said_blind, starting;
 };
 
@@ -105,6 +106,7 @@ static struct name *name_need(struct roster_dir *d, const char *text)
         return NULL;
     list_init(&n->in_dir);
     list_init(&n->looking);
+    list_init(&n->same);
     n->dir = d;
     memcpy(n->text, text, size);
     if (map_insert(&d->roster->names, &n->node, name_hash(d, text)) < 0) {
@@ -382,8 +384,13 @@ static void dir_visit_child(struct roster_dir *d, int fd, const char *text, bool
             dir_drop(child);
         return;
     }
-    if (child != NULL && child->ino == st.st_ino && child->dev == st.st_dev)
+    if (child != NULL && child->ino == st.st_ino && child->dev == st.st_dev) {
+        /* Without its watch it was removed and made anew meanwhile: ext4 gives the inode number to
+         * the next one at once. */
+        if (child->sub.entry == NULL && !child->blind)
+            dir_scan(child, ROSTER_ALL);
         return;
+    }
     if (child != NULL)
         dir_drop(child); /* another one is called so now */
     if (d->depth >= ROSTER_DEPTH_MAX || glob_enter(r->glob, d->states, text, &states) < 0 ||
@@ -462,7 +469,10 @@ static void dir_scan(struct roster_dir *d, enum roster_work work)
     LIST_EACH(&d->children, node, after)
     {
         struct roster_dir *c = CONTAINER_OF(node, struct roster_dir, in_parent);
-        dir_visit_child(d, fd, c->path + strlen(d->path) + 1, c->literal);
+        char text[NAME_MAX + 1]; /* the child may be dropped while its name is still wanted */
+
+        (void)snprintf(text, sizeof text, "%s", c->path + strlen(d->path) + 1);
+        dir_visit_child(d, fd, text, c->literal);
     }
     if (work == ROSTER_ALL)
         LIST_EACH(&d->names, node, after)
@@ -512,15 +522,21 @@ static void roster_scan_all(struct roster_dir *d, bool only_blind)
 
 static void roster_set_timer(struct roster *r)
 {
+    uint64_t poll_ms = loop_now_ms(r->loop) + ROSTER_POLL_MS;
+
     loop_timer_set(r->loop, &r->timer,
-                   loop_now_ms(r->loop) + (r->blind_count > 0 ? ROSTER_POLL_MS : ROSTER_GLANCE_MS));
+                   r->blind_count > 0 ? MIN(poll_ms, r->next_glance_ms) : r->next_glance_ms);
 }
 
 static void roster_tick(struct loop_timer *t)
 {
     struct roster *r = CONTAINER_OF(t, struct roster, timer);
 
-    roster_scan_all(r->root, r->blind_count > 0);
+    bool glance = loop_now_ms(r->loop) >= r->next_glance_ms;
+
+    roster_scan_all(r->root, !glance);
+    if (glance)
+        r->next_glance_ms = loop_now_ms(r->loop) + ROSTER_GLANCE_MS;
     roster_set_timer(r);
 }
 
@@ -595,5 +611,6 @@ void roster_start(struct roster *r)
     r->starting = true;
     dir_scan(r->root, ROSTER_ALL);
     r->starting = false;
+    r->next_glance_ms = loop_now_ms(r->loop) + ROSTER_GLANCE_MS;
     roster_set_timer(r);
 }

@@ -37,6 +37,7 @@ struct name {
 
     /* The follower's. */
     struct source *source; /* the file that is called so; NULL: none that we read */
+    struct list same;      /* in source->names, or alone */
     struct source *last;   /* the one that was called so before, while we still read it */
     uint64_t skip_ino, skip_size; /* could not be read at the start, when it had this size */
     int said;                     /* errno of the last complaint about it */

@@ -108,13 +108,14 @@ static void watch_tell(struct watch *w, struct watch_entry *e, uint32_t mask, co
 static void watch_dropped(struct watch *w, struct watch_entry *e)
 {
     struct watch_sub *s;
+    int wd = e->wd;
 
     while (!list_is_empty(&e->subs)) {
         s = CONTAINER_OF(e->subs.next, struct watch_sub, node);
         list_remove(&s->node);
         s->entry = NULL;
         s->event(s, IN_IGNORED, "");
-        e = watch_find(w, e->wd); /* it cannot go while we are its only way out */
+        e = watch_find(w, wd); /* the callback may have sent the last one away, and it with them */
         if (e == NULL)
             return;
     }
