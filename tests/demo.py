@@ -1,5 +1,5 @@
-"""What `make demo` shows: a rotating log reaches a stream, through bursts of throttling, and nothing
-is lost.  All of it on this machine: tests/aws stands for Amazon Kinesis.
+"""What `make demo` shows: a rotating log reaches a stream, through bursts of throttling, and no
+line is lost.  All of it on this machine: tests/aws stands for Amazon Kinesis.
 
     python3 tests/demo.py [--seconds N] [--rate LINES_PER_SECOND]
 
@@ -77,8 +77,8 @@ def show(seconds, rate, place, ink):
     rotator = Rotator(log)
     try:
         agent.start()
-        print(f"kinetail follows {logs}/*.log; {rate:,} lines/s are written, and app.log is renamed "
-              f"every {ROTATE_S:g} s.\n")
+        print(f"kinetail follows {logs}/*.log; {rate:,} lines/s are written, and app.log is "
+              f"renamed every {ROTATE_S:g} s.\n")
         print(ink("1", row([title for title, _ in COLUMNS])))
         writer = Writer(log, oracle, place, name="demo", rate=rate, hold=0.2)
         rotator.start()

@@ -240,11 +240,12 @@ static struct glob_states *glob_states_new(const struct glob *g)
 /* Gives the room back that was not needed: there is one of these per directory. */
 static struct glob_states *glob_states_shrink(struct glob_states *s)
 {
-    /* cppcheck-suppress memleak ; it is `s`, if anything */
     struct glob_states *smaller =
         realloc(s, sizeof(struct glob_states) + s->count * sizeof(struct glob_state));
 
-    return smaller == NULL ? s : smaller;
+    if (smaller == NULL)
+        return s; /* it is still there, only larger */
+    return smaller;
 }
 
 int glob_root(const struct glob *g, struct glob_states **ret)

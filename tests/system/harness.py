@@ -314,7 +314,8 @@ class Agent:
         except subprocess.TimeoutExpired:
             tail = self.tail()
             self._end()
-            raise AssertionError(f"no end {timeout * PATIENCE:g} s after SIGTERM:\n{tail}") from None
+            raise AssertionError(
+                f"no end {timeout * PATIENCE:g} s after SIGTERM:\n{tail}") from None
         taken = time.monotonic() - start
         self.process = None
         self.check_log()

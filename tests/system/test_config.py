@@ -110,7 +110,8 @@ def test_conf_d(agent, place, logs, quill, wait_until_delivered, oracle):
     agent.configure(flow(logs / "a.log", name="a"))
     os.mkdir(place / "conf.d")
     (place / "conf.d/b.conf").write_text(
-        f'flows = ( {{ name = "b"; files = [ "{logs}/b.log" ]; stream = "s1"; from = "start"; }} );\n')
+        f'flows = ( {{ name = "b"; files = [ "{logs}/b.log" ]; stream = "s1"; '
+        'from = "start"; } );\n')
     agent.start()
     quill(logs / "a.log").write(10)
     quill(logs / "b.log").write(10)

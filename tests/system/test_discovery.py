@@ -38,8 +38,9 @@ def test_every_kind_of_glob(logs, agent, oracle, quill, wait_until_delivered):
         (logs / path).parent.mkdir(parents=True, exist_ok=True)
     for path in no:
         (logs / path).write_bytes(f"must not be read: {path}\n".encode())
-    agent.configure(flow([logs / "*.log", logs / "web[12]/{access,error}.log", logs / "deep/**/*.txt",
-                          logs / "q?.dat", logs / "set/[!ad].out"], exclude=["skip.*"]))
+    agent.configure(flow([logs / "*.log", logs / "web[12]/{access,error}.log",
+                          logs / "deep/**/*.txt", logs / "q?.dat", logs / "set/[!ad].out"],
+                         exclude=["skip.*"]))
     for path in yes[::2]:
         quill(logs / path).write(50)
     agent.start()
@@ -79,8 +80,23 @@ def test_new_directories(logs, agent, oracle, quill, wait_until_delivered):
     oracle.expect()
 
 
+def test_a_directory_of_the_same_name(logs, agent, oracle, quill, wait_until_delivered):
+    """One is moved aside and another takes its name, over and over; so the watch of the old one
+    and the look at the new one come in any order."""
+    agent.configure(flow(logs / "**/*.log")).start()
+    for n in range(40):
+        today = logs / "today/app"
+        today.mkdir(parents=True)
+        quill(today / f"{n}.log").write(10).close()
+        time.sleep(0.01 * (n % 4))
+        os.rename(logs / "today", logs / f"before{n}")
+    wait_until_delivered()
+    agent.terminate()
+    oracle.expect()
+
+
 def test_a_parent_directory_appears_later(logs, agent, oracle, quill, wait_until_delivered):
-    """Not even the first component of the glob below the root of the place is there at the start."""
+    """Of the directories that the globs name, hardly one is there at the start."""
     agent.configure(flow([logs / "srv/*/log/*.log", logs / "opt/app/log/app.log"])).start()
     (logs / "srv").mkdir()
     time.sleep(0.1)
@@ -168,7 +184,7 @@ def test_from_end_in_the_middle_of_a_line(logs, agent, oracle, quill, wait_until
 # -- bad files ---------------------------------------------------------------------------------
 
 def test_bad_files_do_not_stop_the_others(logs, agent, oracle, quill, wait_until_delivered):
-    """A directory, a FIFO, a socket's place, links to nowhere and in circles: all match the glob."""
+    """Directories, FIFOs, devices, links to nowhere and in circles: all match the glob."""
     (logs / "directory.log").mkdir()
     os.mkfifo(logs / "fifo.log")
     os.symlink(logs / "nowhere", logs / "dangling.log")
@@ -262,7 +278,7 @@ def test_names_of_any_bytes(logs, agent, oracle, quill, wait_until_delivered):
     oracle.expect()
 
 
-def test_one_file_in_two_flows(place, logs, endpoint, agent, oracle, quill):
+def test_one_file_in_two_flows(logs, agent, oracle, quill):
     """Each flow reads it for itself."""
     agent.configure(flow(logs / "*.log", name="a"), flow(logs / "app.*", name="b")).start()
     quill(logs / "app.log").write(100)

@@ -39,8 +39,7 @@ def test_memory_is_bounded(logs, agent, oracle, endpoint, quill, wait_until_deli
         assert idle < 0.3, "it waits, and does not try all the time"
 
 
-def test_many_files_do_not_make_it_large(logs, agent, oracle, quill, endpoint,
-                                         wait_until_delivered):
+def test_many_files_do_not_make_it_large(logs, agent, oracle, quill, wait_until_delivered):
     """A backlog in 300 files is read in turns: none is starved, and memory does not grow with
     their number."""
     for n in range(300):

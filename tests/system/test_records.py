@@ -85,7 +85,7 @@ def arrived_now(agent):
 
 # -- long lines --------------------------------------------------------------------------------
 
-def test_a_long_line_is_cut(logs, agent, oracle, arrived):
+def test_a_long_line_is_cut(logs, agent, arrived):
     """Cut on a UTF-8 boundary, with the suffix at its end, never larger than a record may be;
     its neighbours are whole; and it says so."""
     suffix = "\u2026[cut]"
@@ -140,7 +140,7 @@ def test_a_long_line_that_grows_slowly(logs, agent, arrived):
     assert got[1].startswith(b"z" * 1_000_000) and len(got[1]) <= RECORD_MAX - 1
 
 
-def test_many_long_lines(logs, agent, oracle, arrived):
+def test_many_long_lines(logs, agent, arrived):
     """Requests are limited in bytes, too: 10 MiB of lines of half a megabyte, and all arrive."""
     agent.configure(flow(logs / "*.log", in_flight=2)).start()
     texts = [bytes([65 + n]) * (500_000 + n) for n in range(20)]
@@ -252,8 +252,7 @@ def test_requests_are_full_when_there_is_much_to_do(logs, agent, endpoint, arriv
     assert os.path.getsize(endpoint.record_file) == 20_000 * (4 + len("line"))
 
 
-def test_limits_of_the_service_hold_at_their_largest(logs, agent, oracle, writer,
-                                                     wait_until_delivered, endpoint):
+def test_limits_of_the_service_hold_at_their_largest(logs, agent, oracle, writer, endpoint):
     """The endpoint refuses what is too large, as the service does: nothing is ever refused."""
     agent.configure(flow(logs / "*.log", records=500, size="10MiB")).start()
     with open(logs / "long.log", "wb") as file:

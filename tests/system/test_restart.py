@@ -57,7 +57,7 @@ def test_a_restart_after_a_rename(logs, agent, oracle, quill, wait_until_deliver
     oracle.expect()
 
 
-def test_sigterm_drains(logs, agent, oracle, quill, endpoint, wait_until_delivered):
+def test_sigterm_drains(logs, agent, oracle, quill, endpoint):
     """Everything that was read is acknowledged before it ends, and the offsets are saved."""
     endpoint.fault("slow", delay_ms=400)
     agent.configure(flow(logs / "*.log", linger="10s", in_flight=2), drain_timeout="10s").start()

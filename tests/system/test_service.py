@@ -1,4 +1,4 @@
-"""A service that throttles, fails, vanishes, and answers strangely.  The lines arrive all the same."""
+"""A service that throttles, fails, vanishes, answers strangely.  The lines arrive all the same."""
 import time
 
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from harness import eventually, flow
 
 
-def ship(agent, logs, oracle, w, wait_until_delivered, heal=None, **limits):
+def ship(agent, oracle, w, wait_until_delivered, heal=None, **limits):
     """The common end: writing stops, everything arrives, the agent ends, the oracle speaks."""
     w.stop()
     if heal:
@@ -16,8 +16,8 @@ def ship(agent, logs, oracle, w, wait_until_delivered, heal=None, **limits):
     return oracle.expect(**limits)
 
 
-def test_all_is_well(logs, agent, oracle, endpoint, writer, wait_until_delivered):
-    """No failure and one request in flight: each line once, and in order.  Several files at once."""
+def test_all_is_well(logs, agent, oracle, writer, wait_until_delivered):
+    """No failure, one request in flight: each line once, and in order.  Several files at once."""
     agent.configure(flow(logs / "*.log", in_flight=1)).start()
     writers = [writer(logs / f"{n}.log", rate=5000, seconds=2) for n in range(4)]
     for w in writers:
@@ -37,7 +37,7 @@ def test_a_third_of_the_records_is_throttled(logs, agent, oracle, endpoint, writ
     agent.configure(flow(logs / "*.log")).start()
     w = writer(logs / "app.log", rate=5000)
     time.sleep(4)
-    ship(agent, logs, oracle, w, wait_until_delivered)
+    ship(agent, oracle, w, wait_until_delivered)
 
 
 def test_single_records_fail_internally(logs, agent, oracle, endpoint, writer,
@@ -46,7 +46,7 @@ def test_single_records_fail_internally(logs, agent, oracle, endpoint, writer,
     agent.configure(flow(logs / "*.log")).start()
     w = writer(logs / "app.log", rate=5000)
     time.sleep(1.5)
-    ship(agent, logs, oracle, w, wait_until_delivered)
+    ship(agent, oracle, w, wait_until_delivered)
 
 
 @pytest.mark.long
@@ -63,7 +63,7 @@ def test_down_for_twenty_seconds(logs, agent, oracle, endpoint, writer, wait_unt
     assert f"127.0.0.1:{endpoint.port}" in "\n".join(told) or "onnect" in "\n".join(told), told
     endpoint.start()
     wait_until_delivered(w.total)
-    ship(agent, logs, oracle, w, wait_until_delivered, duplicated=4 * 500)
+    ship(agent, oracle, w, wait_until_delivered, duplicated=4 * 500)
 
 
 def test_down_by_and_by(logs, agent, oracle, endpoint, writer, wait_until_delivered):
@@ -75,7 +75,7 @@ def test_down_by_and_by(logs, agent, oracle, endpoint, writer, wait_until_delive
         time.sleep(0.6)
         endpoint.fault("down", for_ms=300)
         time.sleep(0.4)
-    ship(agent, logs, oracle, w, wait_until_delivered, duplicated=4 * 4 * 500)
+    ship(agent, oracle, w, wait_until_delivered, duplicated=4 * 4 * 500)
 
 
 @pytest.mark.parametrize("kind,more", [
@@ -99,7 +99,7 @@ def test_stored_but_nobody_knows(logs, agent, oracle, endpoint, writer, wait_unt
     w = writer(logs / "app.log", rate=4000)
     eventually(lambda: endpoint.stats()["faults_fired"].get(kind, 0) >= strikes, 40,
                what="the last strike", alive=agent.alive)
-    verdict = ship(agent, logs, oracle, w, wait_until_delivered, duplicated=strikes * 100)
+    verdict = ship(agent, oracle, w, wait_until_delivered, duplicated=strikes * 100)
     assert verdict.duplicated > 0
     print(f"{kind}: {verdict}")
 
@@ -121,7 +121,7 @@ def test_refused_for_the_moment(logs, agent, oracle, endpoint, writer, wait_unti
     agent.configure(flow(logs / "*.log", records=200)).start()
     w = writer(logs / "app.log", rate=4000)
     time.sleep(1)
-    ship(agent, logs, oracle, w, wait_until_delivered, heal=endpoint.heal)
+    ship(agent, oracle, w, wait_until_delivered, heal=endpoint.heal)
 
 
 @pytest.mark.parametrize("kind,more", [
@@ -137,7 +137,7 @@ def test_strange_but_well(logs, agent, oracle, endpoint, writer, wait_until_deli
     agent.configure(flow(logs / "*.log")).start()
     w = writer(logs / "app.log", rate=4000)
     time.sleep(1)
-    ship(agent, logs, oracle, w, wait_until_delivered)
+    ship(agent, oracle, w, wait_until_delivered)
     assert agent.complaints() == []
 
 
@@ -161,7 +161,7 @@ def test_no_answer(logs, agent, oracle, endpoint, quill, wait_until_delivered):
     oracle.expect(duplicated=500)
 
 
-def test_the_stream_is_missing(logs, agent, oracle, endpoint, quill, wait_until_delivered):
+def test_the_stream_is_missing(logs, agent, oracle, quill, wait_until_delivered):
     """Nothing is thrown away; it says what is missing and goes on by itself when it is there."""
     agent.configure(flow(logs / "*.log", stream="not-yet"), drain_timeout="200ms").start()
     quill(logs / "app.log").write(1000)

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from harness import KEY_ID, ROOT, SECRET, Agent, eventually, flow, free_port
+from harness import KEY_ID, SECRET, Agent, eventually, flow, free_port
 from oracle import Oracle
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -37,8 +37,9 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self.log = place / f"{name}.log"
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, cwd=place, env={**os.environ, **(env or {})})
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place,
+                env={**os.environ, **(env or {})})
         eventually(lambda: self.answers(ready), 60, what=f"an answer of {name}", alive=self.alive)
 
     def answers(self, path):
