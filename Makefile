@@ -62,6 +62,8 @@ objects := $(common:%=common/%) $(record:%=agent/record/%) $(tail:%=agent/tail/%
            $(ship:%=agent/ship/%) $(keep:%=agent/keep/%) $(run:%=agent/run/%)
 objects := $(objects:%=$(BUILD)/%.o)
 
+SAY = $(if $(QUIET),:,echo)
+
 COMPILE = $(CC) $(KT_CPPFLAGS) $(CPPFLAGS) $(KT_INCLUDE) $(KT_CFLAGS) $(CFLAGS) -MMD -MP
 LINK    = $(CC) $(KT_CFLAGS) $(CFLAGS) $(KT_LDFLAGS) $(LDFLAGS)
 
@@ -80,7 +82,7 @@ endif
 all: $(program) ## build ./kinetail
 
 $(program): $(BUILD)/agent/main.o $(BUILD)/libkinetail.a
-	@echo '  LINK    $@'
+	@$(SAY) '  LINK    $@'
 	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
 $(BUILD)/libkinetail.a: $(objects)
@@ -89,7 +91,7 @@ $(BUILD)/libkinetail.a: $(objects)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	@echo '  CC      $<'
+	@$(SAY) '  CC      $<'
 	@$(COMPILE) -c -o $@ $<
 
 # Objects are made anew when they would be made otherwise.
@@ -123,6 +125,7 @@ $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ -lcrypto $(LDLIBS)
 
+.SECONDARY:
 .PRECIOUS: $(BUILD)/tests/unit/%.o $(BUILD)/tests/sim/%.o $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/bench/%.o
 
 .PHONY: unit-programs fuzz-programs
@@ -136,7 +139,7 @@ deps: ## install what building and testing need (Debian, Ubuntu)
 .PHONY: check
 check: ## install what is missing, build, run every test
 	@packaging/deps build check
-	@$(MAKE) --no-print-directory all unit-programs
+	@$(MAKE) --no-print-directory QUIET=1 all unit-programs
 	@python3 tests/check.py
 
 .PHONY: check-unit check-system
@@ -174,7 +177,7 @@ bench: all $(bench:%=$(BUILD)/bench/%) ## measure against the floor (BENCH_ARGS=
 .PHONY: demo
 demo: ## install what is missing, build, watch a rotating log arrive
 	@packaging/deps build demo
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory QUIET=1 all
 	@python3 tests/demo.py $(DEMO_ARGS)
 
 .PHONY: lint

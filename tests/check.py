@@ -61,7 +61,7 @@ def report(name, started, passed, failed, output):
 
 def make(*arguments):
     """Builds what a step needs; what the compiler said only if it failed."""
-    status, output = run(["make", "--no-print-directory", *arguments])
+    status, output = run(["make", "--no-print-directory", "-j2", "QUIET=1", *arguments])
     if status != 0:
         say(output)
     return status == 0
