@@ -100,10 +100,13 @@ enum aws_error_class aws_error_class_of_status(struct slice code, long status)
     return status == 401 || status == 403 ? AWS_ERROR_CREDENTIALS : AWS_ERROR_REFUSED;
 }
 
-const char *aws_error_advice(struct slice code, enum aws_error_class c)
+const char *aws_error_advice(struct slice code, struct slice message, enum aws_error_class c)
 {
     ptrdiff_t i = aws_error_find(code);
 
+    if (slice_starts_with(message, SLICE("Signature expired")) ||
+        slice_starts_with(message, SLICE("Signature not yet current")))
+        return advice_clock;
     if (i >= 0 && aws_errors[i].advice != NULL)
         return aws_errors[i].advice;
     switch (c) {

@@ -21,8 +21,9 @@ enum aws_error_class aws_error_class(struct slice code);
 /* Classifies a code that came with an HTTP status; the status decides what the code does not. */
 enum aws_error_class aws_error_class_of_status(struct slice code, long status);
 
-/* What a person can do about it, as a clause; never NULL. */
-const char *aws_error_advice(struct slice code, enum aws_error_class c);
+/* What a person can do about it, as a clause; never NULL.  The message tells a wrong clock from a
+ * wrong key, which have one code. */
+const char *aws_error_advice(struct slice code, struct slice message, enum aws_error_class c);
 
 /* Error code and message of an answer, both borrowed from the arguments and possibly empty.
  * `type_header` is the answer's x-amzn-errortype.  The body may be JSON, XML, or anything. */

@@ -209,7 +209,7 @@ static void deliver_say_trouble(struct deliver *d, const struct client_answer *a
              "flow %s: stream '%s' at %s: %.*s: %.*s; %s; nothing is lost, reading waits, next "
              "try in %.1f s%s%.*s",
              d->settings.flow, d->settings.stream, client_url(d->client), SLICE_ARG(a->code),
-             SLICE_ARG(a->message), aws_error_advice(a->code, a->class), (double)wait / 1000,
+             SLICE_ARG(a->message), aws_error_advice(a->code, a->message, a->class), (double)wait / 1000,
              a->request_id.len > 0 ? "; request id " : "", SLICE_ARG(a->request_id));
 }
 
@@ -225,7 +225,7 @@ static void deliver_say_records(struct deliver *d, const struct service_complain
              d->settings.flow, d->settings.stream, count,
              SLICE_ARG(c->code.len > 0 ? c->code : SLICE("no sequence number")),
              SLICE_ARG(slice_first(c->message, 200)),
-             aws_error_advice(c->code, aws_error_class(c->code)));
+             aws_error_advice(c->code, c->message, aws_error_class(c->code)));
 }
 
 /* The destination answered well: whatever was wrong with it as a whole is over. */
