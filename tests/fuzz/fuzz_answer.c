@@ -83,7 +83,7 @@ static void check_error(struct slice header, struct slice body)
         enum aws_error_class c = aws_error_class_of_status(code, status);
 
         assert(c <= AWS_ERROR_REFUSED);
-        assert(aws_error_advice(code, c) != NULL);
+        assert(aws_error_advice(code, aws_error_message(body), c) != NULL);
     }
 }
 

@@ -458,24 +458,28 @@ static void errors_have_their_class(void **state)
 static const struct advice {
     const char *code, *word;
     enum aws_error_class class;
+    const char *message;
 } advices[] = {
-    {"ResourceNotFoundException", "name", AWS_ERROR_OPERATOR},
-    {"AccessDeniedException", "PutRecords", AWS_ERROR_OPERATOR},
-    {"KMSDisabledException", "KMS", AWS_ERROR_OPERATOR},
-    {"ExpiredTokenException", "renew", AWS_ERROR_CREDENTIALS},
-    {"InvalidSignatureException", "secret_access_key", AWS_ERROR_CREDENTIALS},
-    {"RequestTimeTooSkewed", "clock", AWS_ERROR_CREDENTIALS},
-    {"ProvisionedThroughputExceededException", "shards", AWS_ERROR_THROTTLED},
-    {"InternalFailure", "wait", AWS_ERROR_TRANSIENT},
-    {"SomethingNew", "report", AWS_ERROR_REFUSED},
-    {"", "secret_access_key", AWS_ERROR_CREDENTIALS},
+    {"ResourceNotFoundException", "name", AWS_ERROR_OPERATOR, NULL},
+    {"AccessDeniedException", "PutRecords", AWS_ERROR_OPERATOR, NULL},
+    {"KMSDisabledException", "KMS", AWS_ERROR_OPERATOR, NULL},
+    {"ExpiredTokenException", "renew", AWS_ERROR_CREDENTIALS, NULL},
+    {"InvalidSignatureException", "secret_access_key", AWS_ERROR_CREDENTIALS, NULL},
+    {"RequestTimeTooSkewed", "clock", AWS_ERROR_CREDENTIALS, NULL},
+    {"InvalidSignatureException", "clock", AWS_ERROR_CREDENTIALS, "Signature expired: 2026"},
+    {"InvalidSignatureException", "clock", AWS_ERROR_CREDENTIALS, "Signature not yet current: 2"},
+    {"ProvisionedThroughputExceededException", "shards", AWS_ERROR_THROTTLED, NULL},
+    {"InternalFailure", "wait", AWS_ERROR_TRANSIENT, NULL},
+    {"SomethingNew", "report", AWS_ERROR_REFUSED, NULL},
+    {"", "secret_access_key", AWS_ERROR_CREDENTIALS, NULL},
 };
 
 static void advice_names_what_to_do(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(advices); i++) {
-        const char *text = aws_error_advice(slice_of(advices[i].code), advices[i].class);
+        const char *text = aws_error_advice(slice_of(advices[i].code), slice_of(advices[i].message),
+                                            advices[i].class);
 
         assert_non_null(text);
         if (strstr(text, advices[i].word) == NULL)
