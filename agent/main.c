@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2 }; /* wrong usage or configuration; EXIT_FAILURE is 1 */
@@ -26,6 +27,7 @@ enum { EXIT_USAGE = 2 }; /* wrong usage or configuration; EXIT_FAILURE is 1 */
 static const char default_config[] = "/etc/kinetail/kinetail.conf";
 
 struct options {
+    int64_t began_ns; /* wall time at which we were started */
     const char *command, *config, *state_dir;
     bool print;
 };
@@ -79,9 +81,9 @@ static int command_check(const struct options *o)
 
     if (c == NULL)
         return EXIT_USAGE;
-    if (o->print)
-        r = config_print(c, stdout);
-    else if (isatty(STDOUT_FILENO))
+    if (o->print && (r = config_print(c, stdout)) == 0 && fflush(stdout) != 0)
+        r = -EIO;
+    if (!o->print && isatty(STDOUT_FILENO))
         printf("%s: no mistakes, %zu flows\n", o->config, c->flow_count);
     config_free(c);
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -100,8 +102,12 @@ static void signals_ready(struct loop_fd *f, uint32_t events)
     struct signalfd_siginfo info;
 
     (void)events;
-    while (read(f->fd, &info, sizeof info) == (ssize_t)sizeof info)
-        lane_stop(s->lane);
+    while (read(f->fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP)
+            log_warn("SIGHUP: this version does not reload its configuration; restart it instead");
+        else
+            lane_stop(s->lane);
+    }
 }
 
 /* Blocked before any thread starts, so that only the descriptor ever gets them. */
@@ -112,6 +118,7 @@ static int signals_open(void)
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
         return -errno;
     int fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -141,16 +148,21 @@ static int open_state(const struct config *c, struct state *ret)
                   "one a state_dir of its own",
                   c->state_dir, (int)owner);
     else if (r < 0)
-        log_error("state_dir '%s%s%s': %s; it must be a directory that this user may write to",
+        log_error("state_dir: '%s%s%s': %s; this user must be able to write there",
                   c->state_dir, what != NULL ? "/" : "", what != NULL ? what : "",
                   strerrordesc_np(-r));
     return r;
 }
 
-static int run_lane(const struct config *c, const struct state *state, int signal_fd)
+static int run_lane(const struct options *o, const struct config *c, const struct state *state,
+                    int signal_fd)
 {
     struct signals signals = {.fd = {signal_fd, signals_ready}};
-    const struct world world = {.clock = &clock_system, .disk = &disk_system};
+    const struct world world = {
+        .clock = &clock_system,
+        .disk = &disk_system,
+        .began_ns = o->began_ns,
+    };
     struct lane *lane;
     int r = lane_new(c, state, &world, &lane);
 
@@ -180,7 +192,7 @@ static int command_run(const struct options *o)
         goto out;
     }
     if (open_state(c, &state) == 0)
-        r = run_lane(c, &state, signal_fd);
+        r = run_lane(o, c, &state, signal_fd);
     state_close(&state);
     curl_global_cleanup();
 out:
@@ -225,6 +237,10 @@ int main(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     struct options o = {.command = "run", .config = default_config};
+    struct timespec began;
+
+    (void)clock_gettime(CLOCK_REALTIME, &began);
+    o.began_ns = (int64_t)began.tv_sec * 1000000000 + began.tv_nsec;
 
     for (int c; (c = getopt_long(argc, argv, "c:hV", long_options, NULL)) != -1;) {
         switch (c) {

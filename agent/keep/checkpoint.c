@@ -25,6 +25,9 @@ enum {
     CHECKPOINT_NAME_LEN = 32,
 };
 
+/* Ten digits; at one a second that is three hundred years.  A larger one is not ours. */
+static const uint64_t CHECKPOINT_GENERATION_MAX = UINT64_C(9999999999);
+
 struct checkpoint_flow_node {
     struct list node;
     size_t len;
@@ -61,6 +64,7 @@ struct checkpoint {
     struct buf text;
     uint64_t snapshot_bytes, journal_bytes;
     bool unsynced, broken;
+    int why; /* it is broken: -errno */
 
     /* The job's own: nobody else looks while it runs. */
     struct {
@@ -405,7 +409,8 @@ static int list_generations(int dir_fd, uint64_t **ret, size_t *ret_count)
             continue;
         generation = strtoull(e->d_name, NULL, 10);
         generation_name(generation, name);
-        if (generation == 0 || strcmp(name, e->d_name) != 0)
+        if (generation == 0 || generation > CHECKPOINT_GENERATION_MAX ||
+            strcmp(name, e->d_name) != 0)
             continue;
         more = reallocarray(all, count + 1, sizeof(*all));
         if (more == NULL) {
@@ -502,15 +507,19 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     if (r < 0)
         goto out;
     r = publish(disk, dir_fd, c->generation, buf_slice(&c->text));
-    if (r < 0)
-        goto out;
-    adopt_journal(c, r, c->generation, c->text.len);
-    LIST_EACH(&c->slots, node, after)
-    {
-        slot_of(node)->described = true;
-        list_remove(&slot_of(node)->dirty);
+    if (r < 0) {
+        report.error = c->why = r;
+        c->broken = true; /* the next job makes the generation after this one */
+    } else {
+        adopt_journal(c, r, c->generation, c->text.len);
+        LIST_EACH(&c->slots, node, after)
+        {
+            slot_of(node)->described = true;
+            list_remove(&slot_of(node)->dirty);
+        }
+        c->flows_dirty = false;
     }
-    c->flows_dirty = false;
+    buf_done(&c->text); /* as large as the store; a commit is small */
     *ret = c;
     *ret_report = report;
     return 0;
@@ -673,7 +682,7 @@ int checkpoint_write(struct checkpoint *c)
     if (!checkpoint_is_dirty(c))
         return 0;
     if (c->broken)
-        return -EIO; /* the next job begins a new generation, with all of this in it */
+        return c->why; /* the next job begins a new generation, with all of this in it */
     r = gather_notes(c);
     if (r < 0)
         return r;
@@ -681,6 +690,7 @@ int checkpoint_write(struct checkpoint *c)
     if (r < 0) {
         /* Part of it may be there; whatever came behind would be glued to the torn line. */
         c->broken = true;
+        c->why = r;
         return r;
     }
     c->journal_bytes += c->text.len;
@@ -768,7 +778,9 @@ int checkpoint_job_end(struct checkpoint *c)
     }
     /* What a failed sync has lost it does not say, and the next one would not either: nothing more
      * goes to this file (fsync(2), and the PostgreSQL findings of 2018). */
-    if (r < 0)
+    if (r < 0) {
         c->broken = true;
+        c->why = r;
+    }
     return r;
 }

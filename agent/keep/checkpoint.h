@@ -45,12 +45,14 @@ struct checkpoint_report {
     bool fresh;               /* nothing was there: a first start */
     uint64_t facts, damaged;  /* lines that held, and that did not (a torn last line not counted) */
     uint32_t moved_aside;     /* generations that could not be read at all */
+    int error;                /* 0, or why the new generation could not be written yet */
     int64_t written_ns;       /* since 1970: when the newest generation was last written; 0: never */
 };
 
 /* Reads the newest whole generation in the directory and begins a new one with what it says.
- * Borrows `disk` and `dir_fd` until checkpoint_close.  The caller holds the store's lock.
- * Errors: open(2)'s, read(2)'s, write(2)'s of the new generation; -ENOTSUP if the store was
+ * Borrows `disk` and `dir_fd` until checkpoint_close.  The caller holds the store's lock.  A new
+ * generation that cannot be written (a full disk) does not stop the start: report.error says why,
+ * and checkpoint_job tries again.  Errors: open(2)'s, read(2)'s; -ENOTSUP if the store was
  * written by a newer version in a format this one does not know; -ENOMEM. */
 int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret,
                     struct checkpoint_report *ret_report);

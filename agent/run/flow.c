@@ -17,6 +17,7 @@
 
 enum {
     FLOW_QUANTUM = 512 * 1024, /* bytes read in a turn; then the network has its turn */
+    FLOW_VISIT_MIN = 4 * 1024, /* … and what a look costs that finds nothing */
     FLOW_SPARE_BATCHES = 2,    /* as deliver has them */
     FLOW_SAY_EVERY_MS = 60 * 1000,
 };
@@ -60,7 +61,7 @@ static void flow_news(void *user, struct source *s)
 
     if (list_is_empty(&t->ready))
         list_append(&f->ready, &t->ready);
-    if (f->started && !f->draining)
+    if (f->started)
         loop_want_turn(f->place.loop, &f->turn);
 }
 
@@ -125,11 +126,9 @@ static bool flow_put(struct flow *f, struct visit *v, struct slice data)
 {
     char random[KEY_RANDOM_LEN + 2];
     struct batch_key key = flow_key(f, v->tracked->source, random);
-    struct batch *b;
+    size_t max = f->service->record_max - key.len;
+    struct batch *b = deliver_room(f->deliver, MIN(data.len, max), key.len);
 
-    if (data.len + key.len > f->service->record_max)
-        data = flow_cut(f, v->tracked->source, data, f->service->record_max - key.len);
-    b = deliver_room(f->deliver, data.len, key.len);
     if (b == NULL) {
         f->full = true;
         return false;
@@ -141,6 +140,8 @@ static bool flow_put(struct flow *f, struct visit *v, struct slice data)
         v->extent = ledger_extent(&v->tracked->ledger, &f->pool, b->fill);
         v->fill = b->fill;
     }
+    if (data.len > max)
+        data = flow_cut(f, v->tracked->source, data, max);
     batch_add(b, data, key, v->extent);
     extent_out(v->extent);
     f->stats.lines_read++;
@@ -199,7 +200,7 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
     struct visit v = {.tracked = t, .chunk = &chunk, .offset = s->at.offset};
     int news;
 
-    if (follower_must_wait(s) || follower_open(f->follower, s) < 0)
+    if ((f->draining && !s->ending) || follower_must_wait(s) || follower_open(f->follower, s) < 0)
         return 0;
     news = source_read(s, f->place.reader, s->ending, &chunk);
     switch (news) {
@@ -227,6 +228,7 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
         return 0;
     default:
         flow_say_unreadable(f, s, news);
+        follower_unreadable(f->follower, s);
         return 0;
     }
     list_append(&f->ready, &t->ready); /* until it has said that there is no more */
@@ -237,16 +239,17 @@ static void flow_turn(struct loop_turn *turn)
 {
     struct flow *f = CONTAINER_OF(turn, struct flow, turn);
 
-    for (uint64_t spent = 0; spent < FLOW_QUANTUM;) {
+    for (uint64_t spent = 0, read; spent < FLOW_QUANTUM;) {
         struct list *node;
 
-        if (f->draining || list_is_empty(&f->ready))
+        if (list_is_empty(&f->ready))
             return;
         if (!deliver_has_room(f->deliver))
             return; /* flow_room comes */
         node = list_take(&f->ready);
         f->full = false;
-        spent += flow_visit(f, CONTAINER_OF(node, struct tracked, ready));
+        read = flow_visit(f, CONTAINER_OF(node, struct tracked, ready));
+        spent += MAX(read, (uint64_t)FLOW_VISIT_MIN);
 
         /* There may be room, but not for the next record: asking again would be asking for ever. */
         if (f->full)
@@ -274,8 +277,7 @@ static void flow_room(void *user)
 {
     struct flow *f = user;
 
-    if (!f->draining)
-        loop_want_turn(f->place.loop, &f->turn);
+    loop_want_turn(f->place.loop, &f->turn);
 }
 
 /* --- what the follower tells --- */
@@ -420,6 +422,7 @@ static int flow_new_follower(struct flow *f)
         .from_start = c->from_start,
         .known = checkpoint_knows_flow(f->place.checkpoint, slice_of(c->name)),
         .alive_ns = report->written_ns,
+        .began_ns = f->place.began_ns,
         .all_new = report->damaged > 0 || report->moved_aside > 0,
     };
     const struct follower_events events = {flow_met,        flow_news, flow_changed,
@@ -496,12 +499,18 @@ void flow_start(struct flow *f)
 void flow_drain(struct flow *f)
 {
     f->draining = true;
+    follower_hurry(f->follower);
     deliver_hurry(f->deliver);
+}
+
+void flow_finish(struct flow *f)
+{
+    follower_finish(f->follower);
 }
 
 bool flow_is_drained(const struct flow *f)
 {
-    return deliver_is_idle(f->deliver);
+    return deliver_is_idle(f->deliver) && follower_is_hurried(f->follower);
 }
 
 const char *flow_name(const struct flow *f)

@@ -41,6 +41,7 @@ struct flow_place {
     struct client *client;
     struct checkpoint *checkpoint;
     const struct checkpoint_report *report;
+    int64_t began_ns; /* wall time of the program's start */
     void (*noted)(void *user); /* the checkpoint has news to write */
     void *user;
 };
@@ -57,9 +58,11 @@ void flow_free(struct flow *f);
 /* Finds the files; from now on news are read in turns. */
 void flow_start(struct flow *f);
 
-/* No more reading, and what is in the batches goes out now. */
+/* No more reading but of deleted files, which will not be there at the next start; and what is in
+ * the batches goes out now.  flow_finish, at the very end: forgets what is done with. */
 void flow_drain(struct flow *f);
 bool flow_is_drained(const struct flow *f);
+void flow_finish(struct flow *f);
 
 const char *flow_name(const struct flow *f);
 size_t flow_file_count(const struct flow *f);

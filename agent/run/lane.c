@@ -137,10 +137,15 @@ static int lane_open_checkpoint(struct lane *l, const struct state *state)
                   l->config->state_dir);
     else if (r < 0)
         log_error("checkpoint: '%s/checkpoint': %s", l->config->state_dir, strerrordesc_np(-r));
+    else if (l->report.error < 0)
+        log_error("checkpoint: '%s/checkpoint': cannot be written: %s; delivery goes on, but a "
+                  "restart would send lines again; trying again every %d s",
+                  l->config->state_dir, strerrordesc_np(-l->report.error),
+                  LANE_SYNC_AGAIN_MS / 1000);
     else if (l->report.damaged > 0 || l->report.moved_aside > 0)
-        log_warn("checkpoint: %" PRIu64 " damaged lines, %u files moved aside; some lines may be "
-                 "sent again",
-                 l->report.damaged, l->report.moved_aside);
+        log_warn("checkpoint: '%s/checkpoint': %" PRIu64 " damaged lines, %u files moved aside (to "
+                 "*.damaged); some lines may be sent again",
+                 l->config->state_dir, l->report.damaged, l->report.moved_aside);
     return r;
 }
 
@@ -190,16 +195,20 @@ static int lane_new_client(struct lane *l)
     else
         r = endpoint_of_region(client.service, client.region, &client.endpoint);
     if (r < 0) {
-        log_error("endpoint.kinesis: '%s': %s", c->endpoint.kinesis, strerrordesc_np(-r));
+        log_error("%s '%s': %s", c->endpoint.kinesis != NULL ? "endpoint.kinesis" : "region",
+                  c->endpoint.kinesis != NULL ? c->endpoint.kinesis : c->region,
+                  strerrordesc_np(-r));
         return r;
     }
     if (l->world.transport != NULL)
         return client_new(l->world.transport, l->world.clock, &client, &l->client);
     for (size_t i = 0; i < c->flow_count; i++)
         calls += c->flows[i].max_in_flight;
-    if ((r = http_new(l->loop, &http, &l->http)) < 0 || (r = http_reserve(l->http, calls)) < 0)
-        return r;
-    return client_new(http_transport(l->http), l->world.clock, &client, &l->client);
+    if ((r = http_new(l->loop, &http, &l->http)) < 0 ||
+        (r = http_reserve(l->http, calls)) < 0 ||
+        (r = client_new(http_transport(l->http), l->world.clock, &client, &l->client)) < 0)
+        log_error("http: libcurl cannot be set up: %s", strerrordesc_np(-r));
+    return r;
 }
 
 static int lane_new_flows(struct lane *l)
@@ -214,6 +223,7 @@ static int lane_new_flows(struct lane *l)
         .client = l->client,
         .checkpoint = l->checkpoint,
         .report = &l->report,
+        .began_ns = l->world.began_ns,
         .noted = lane_noted,
         .user = l,
     };
@@ -376,7 +386,8 @@ static void lane_say_account(const struct lane *l)
         log_info("flow %s: %" PRIu64 " lines read, %" PRIu64 " records sent in %" PRIu64
                  " requests, %" PRIu64 " sent again, %" PRIu64 " cut; %" PRIu64
                  " not delivered yet, they are read again at the next start",
-                 flow_name(l->flows[i]), f->lines_read, d->records_sent, d->requests_ok,
+                 flow_name(l->flows[i]), f->lines_read, d->records_sent,
+                 d->requests_ok + d->requests_throttled,
                  d->records_retried, f->lines_cut, flow_pending(l->flows[i]));
     }
 }
@@ -392,6 +403,8 @@ int lane_finish(struct lane *l)
     if (l->job_runs)
         (void)checkpoint_job_end(l->checkpoint);
     l->job_runs = false;
+    for (size_t i = 0; i < l->flow_count; i++)
+        flow_finish(l->flows[i]);
     r = checkpoint_write(l->checkpoint);
     if (r == 0 || checkpoint_wants_job(l->checkpoint)) {
         r = checkpoint_job_begin(l->checkpoint);

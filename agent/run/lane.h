@@ -25,6 +25,7 @@ struct world {
     const struct clock *clock;
     const struct disk *disk;
     struct transport *transport; /* NULL: real sockets */
+    int64_t began_ns;            /* when the program was started: nanoseconds since 1970 */
     uint64_t seed;               /* of jitter and random keys; 0: from the kernel */
     bool inline_jobs;            /* no thread: jobs that block are done at once, on the lane */
 };

@@ -2,6 +2,7 @@
 
 #include "util.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -39,7 +40,11 @@ void log_line(enum log_level level, const char *format, ...)
             line[i] = '?';
     line[len++] = '\n';
 
-    /* Nobody reads?  Then there is nobody to tell. */
+    /* Nobody reads?  Then there is nobody to tell, and delivery must not wait until somebody does.
+     * (A pipe that polls as writable takes PIPE_BUF bytes at once, pipe(7).) */
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0)
+        return;
     if (write(STDERR_FILENO, line, len) < 0)
         return;
 }

@@ -8,6 +8,8 @@
 static const char advice_clock[] = "check this host's clock";
 static const char advice_keys[] =
     "check credentials.access_key_id and credentials.secret_access_key";
+static const char advice_endpoint[] =
+    "check endpoint.kinesis and what stands between: this does not look like the service";
 static const char advice_kms[] = "check the stream's KMS key and its policy";
 static const char advice_stream[] = "check the stream's name, the region and the account";
 static const char advice_rights[] = "allow kinesis:PutRecords on the stream in the IAM policy";
@@ -109,6 +111,9 @@ const char *aws_error_advice(struct slice code, struct slice message, enum aws_e
         return advice_clock;
     if (i >= 0 && aws_errors[i].advice != NULL)
         return aws_errors[i].advice;
+    if (slice_starts_with(code, SLICE("HTTP 2")) || slice_starts_with(code, SLICE("HTTP 3")) ||
+        slice_starts_with(code, SLICE("HTTP 4")) || slice_equal(code, SLICE("unreadable answer")))
+        return advice_endpoint;
     switch (c) {
     case AWS_ERROR_THROTTLED:
         return "the stream takes no more just now; add shards if this lasts";

@@ -93,6 +93,7 @@ void batch_add(struct batch *b, struct slice data, struct batch_key key, void *o
         .at = (uint32_t)b->body_len,
         .len = (uint32_t)(to - from),
         .size = (uint32_t)(data.len + key.len),
+        .number = b->number++,
     };
     b->body_len += (size_t)(to - from);
     b->bytes += data.len + key.len;

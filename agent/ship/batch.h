@@ -37,6 +37,7 @@ struct entry {
     uint32_t at;   /* where it begins in the body */
     uint32_t len;  /* its length there, with the comma */
     uint32_t size; /* data and key, before base64 */
+    uint32_t number; /* counts the records of the owner of the batches; wraps */
 };
 
 struct batch {
@@ -52,10 +53,12 @@ struct batch {
     uint64_t bytes;
 
     uint64_t fill;          /* numbers the fillings, so that a filling can be recognised */
+    uint32_t number;        /* that the next record will have */
     uint64_t opened_ms;     /* monotonic: when the oldest fresh record came in */
     uint64_t not_before_ms; /* monotonic: the batch must not fly before */
     uint32_t tries;         /* flights in a row that settled nothing */
     uint64_t flight;        /* its number in the window */
+    bool refused;           /* nothing in it will be taken as it stands: it holds nobody back */
 };
 
 /* A partition key: as a JSON string with its quotes, and its length in bytes before escaping. */

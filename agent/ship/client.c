@@ -85,6 +85,21 @@ const char *client_url(const struct client *c)
     return c->settings.endpoint.url;
 }
 
+/* What a person wants of a message: it may go on with the whole canonical request. */
+static struct slice first_sentence(struct slice message)
+{
+    const char *end;
+
+    if (message.len == 0)
+        return message;
+    end = memmem(message.ptr, message.len, "\\n", 2); /* JSON's escape, not undone here */
+    if (end == NULL)
+        end = memchr(message.ptr, '\n', message.len);
+    if (end != NULL)
+        message = slice_first(message, (size_t)(end - message.ptr));
+    return slice_first(message, CLIENT_DETAIL_MAX);
+}
+
 /* The answer of a failed call, in one shape whatever failed. */
 static void client_explain(struct client_call *call, const struct http_answer *h,
                            struct client_answer *ret)
@@ -97,7 +112,7 @@ static void client_explain(struct client_call *call, const struct http_answer *h
     }
     ret->code = aws_error_code(h->error_type, h->body);
     ret->class = aws_error_class_of_status(ret->code, h->status);
-    ret->message = slice_first(aws_error_message(h->body), CLIENT_DETAIL_MAX);
+    ret->message = first_sentence(aws_error_message(h->body));
     if (ret->code.len == 0) {
         (void)snprintf(call->code, sizeof call->code, "HTTP %ld", h->status);
         ret->code = slice_of(call->code);

@@ -10,17 +10,18 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum {
     DELIVER_SPARE_BATCHES = 2,      /* one to fill and one sealed, beside those in flight */
-    DELIVER_TIMEOUT_MS = 30 * 1000, /* a whole request; as long as the AWS SDKs' longest */
+    DELIVER_TIMEOUT_MS = 300 * 1000, /* a whole request on a very slow line; http ends a still one */
     DELIVER_SAY_EVERY_MS = 60 * 1000,
 };
 
 /* Records throttled or failed inside an answer: the shard is busy, not gone.  A batch that makes
  * progress starts at the base again. */
-static const struct backoff backoff_records = {.base_ms = 200, .cap_ms = 30 * 1000};
+static const struct backoff backoff_records = {.base_ms = 100, .cap_ms = 30 * 1000};
 
 /* The destination as a whole, by what is wrong.  Credentials and operator's matters are nothing
  * that a quick retry mends; but a person who mended them should not wait long either. */
@@ -52,6 +53,7 @@ struct deliver {
     struct list idle, sealed, flying; /* of batches */
     struct batch *filling;            /* or NULL */
     uint64_t fills;
+    uint32_t records; /* that went into batches, wrapping; without those of the one being filled */
     bool room_wanted, hurry;
 
     struct window window;
@@ -59,7 +61,8 @@ struct deliver {
     uint64_t not_before_ms;  /* while tries > 0: no request before */
     uint64_t failing_mark;   /* requests up to here were sent before the last failure counted */
     uint64_t failing_since_ms;
-    struct log_limit trouble, records_trouble;
+    struct log_limit trouble[ARRAY_LEN(backoff_by_class)], records_trouble;
+    bool trouble_said; /* and not taken back yet */
 
     struct loop_turn turn;
     struct loop_timer linger, retry;
@@ -89,6 +92,7 @@ static void deliver_seal(struct deliver *d)
     struct batch *b = d->filling;
 
     d->filling = NULL;
+    d->records = b->number;
     loop_timer_cancel(d->loop, &d->linger);
     batch_seal(b);
     deliver_move(b, &d->sealed);
@@ -109,12 +113,31 @@ static struct batch *deliver_waiting_with_room(struct deliver *d, size_t data_le
     return NULL;
 }
 
+/* Whether a record still waits that is two whole rounds of all batches older than the next one, so
+ * that no other filling may begin.  One round alone would make every batch wait for the slowest. */
+static bool deliver_is_ahead(const struct deliver *d)
+{
+    uint32_t next = d->filling != NULL ? d->filling->number : d->records;
+    uint32_t limit = 2 * d->parcel_count * d->settings.limits.records;
+
+    for (uint32_t i = 0; i < d->parcel_count; i++) {
+        const struct batch *b = &d->parcels[i].batch;
+
+        /* Entries stand in the order in which they came: the first one is the oldest. */
+        if (b->count > 0 && !b->refused && next - b->entries[0].number >= limit)
+            return true;
+    }
+    return false;
+}
+
 static struct batch *deliver_take(struct deliver *d, size_t data_len, uint32_t key_len)
 {
     struct batch *b;
 
+    if (deliver_is_ahead(d))
+        return NULL;
     if (!list_is_empty(&d->idle)) {
-        b = batch_of(d->idle.next);
+        b = batch_of(d->idle.prev); /* the one used last: its memory is warm, others' may stay cold */
         b->state = BATCH_FILLING;
         b->not_before_ms = 0;
         b->tries = 0;
@@ -126,6 +149,7 @@ static struct batch *deliver_take(struct deliver *d, size_t data_len, uint32_t k
     }
     list_remove(&b->node);
     b->fill = ++d->fills;
+    b->number = d->records;
     b->opened_ms = loop_now_ms(d->loop);
     return b;
 }
@@ -145,7 +169,8 @@ static void deliver_arm_linger(struct deliver *d)
 bool deliver_has_room(struct deliver *d)
 {
     if ((d->filling != NULL && d->filling->count < d->settings.limits.records) ||
-        !list_is_empty(&d->idle) || deliver_waiting_with_room(d, 0, 0) != NULL)
+        (!deliver_is_ahead(d) &&
+         (!list_is_empty(&d->idle) || deliver_waiting_with_room(d, 0, 0) != NULL)))
         return true;
     d->room_wanted = true;
     return false;
@@ -197,20 +222,22 @@ static bool deliver_is_failing(const struct deliver *d)
     return d->tries > 0;
 }
 
-/* The whole destination fails: say it at once, and then once a minute. */
-static void deliver_say_trouble(struct deliver *d, const struct client_answer *a)
+/* A request failed as a whole: say it at once, and then once a minute for each kind of trouble. */
+static void deliver_say_trouble(struct deliver *d, const struct client_answer *a, uint64_t wait_ms)
 {
-    uint64_t held, wait = d->not_before_ms - loop_now_ms(d->loop);
+    uint64_t held;
     bool loud = a->class != AWS_ERROR_THROTTLED && a->class != AWS_ERROR_TRANSIENT;
 
-    if (!log_limit_pass(&d->trouble, loop_now_ms(d->loop), DELIVER_SAY_EVERY_MS, &held))
+    if (!log_limit_pass(&d->trouble[a->class], loop_now_ms(d->loop), DELIVER_SAY_EVERY_MS, &held))
         return;
+    d->trouble_said = true;
     log_line(loud ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
              "flow %s: stream '%s' at %s: %.*s: %.*s; %s; nothing is lost, reading waits, next "
-             "try in %.1f s%s%.*s",
+             "try in %.1f s; %" PRIu64 " more in the last minute%s%.*s",
              d->settings.flow, d->settings.stream, client_url(d->client), SLICE_ARG(a->code),
-             SLICE_ARG(a->message), aws_error_advice(a->code, a->message, a->class), (double)wait / 1000,
-             a->request_id.len > 0 ? "; request id " : "", SLICE_ARG(a->request_id));
+             SLICE_ARG(a->message), aws_error_advice(a->code, a->message, a->class),
+             (double)wait_ms / 1000, held, a->request_id.len > 0 ? "; request id " : "",
+             SLICE_ARG(a->request_id));
 }
 
 static void deliver_say_records(struct deliver *d, const struct service_complaint *c, uint32_t count,
@@ -221,11 +248,12 @@ static void deliver_say_records(struct deliver *d, const struct service_complain
     if (!log_limit_pass(&d->records_trouble, loop_now_ms(d->loop), DELIVER_SAY_EVERY_MS, &held))
         return;
     log_line(refused ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
-             "flow %s: stream '%s': %u records not taken: %.*s: %.*s; %s; they are sent again",
+             "flow %s: stream '%s': %u records not taken: %.*s: %.*s; %s; they are sent again; %" PRIu64
+             " more such answers in the last minute",
              d->settings.flow, d->settings.stream, count,
              SLICE_ARG(c->code.len > 0 ? c->code : SLICE("no sequence number")),
              SLICE_ARG(slice_first(c->message, 200)),
-             aws_error_advice(c->code, c->message, aws_error_class(c->code)));
+             aws_error_advice(c->code, c->message, aws_error_class(c->code)), held);
 }
 
 /* The destination answered well: whatever was wrong with it as a whole is over. */
@@ -236,11 +264,11 @@ static void deliver_recovered(struct deliver *d)
     d->tries = 0;
     d->not_before_ms = 0;
 
-    /* Only if the trouble was worth a line that is still the last word. */
-    if (d->trouble.next_ms > loop_now_ms(d->loop))
+    /* The last word was that it fails: take that back. */
+    if (d->trouble_said)
         log_info("flow %s: stream '%s': delivering again after %.1f s", d->settings.flow,
                  d->settings.stream, (double)(loop_now_ms(d->loop) - d->failing_since_ms) / 1000);
-    d->trouble = (struct log_limit){0};
+    d->trouble_said = false;
 }
 
 /* --- judging --- */
@@ -254,7 +282,8 @@ static void deliver_landed(struct deliver *d, struct batch *b)
     loop_want_turn(d->loop, &d->turn);
 
     /* A batch that waits and is not full has room as well as an idle one. */
-    if (room && (b->state == BATCH_IDLE ||
+    if (room && !deliver_is_ahead(d) &&
+        (b->state == BATCH_IDLE ||
                  (b->not_before_ms > loop_now_ms(d->loop) && batch_fits(b, 0, 0)))) {
         d->room_wanted = false;
         d->events.room(d->events.user);
@@ -278,12 +307,9 @@ static void deliver_failed(struct deliver *d, struct batch *b, const struct clie
     }
     if (a->class == AWS_ERROR_REFUSED) {
         /* Something in this batch: the others need not wait for it. */
-        uint64_t delay = backoff_delay_ms(backoff, b->tries++, d->random);
-        uint64_t before = d->not_before_ms;
-
-        b->not_before_ms = d->not_before_ms = now + delay;
-        deliver_say_trouble(d, a);
-        d->not_before_ms = before;
+        b->refused = true;
+        b->not_before_ms = now + backoff_delay_ms(backoff, b->tries++, d->random);
+        deliver_say_trouble(d, a, b->not_before_ms - now);
         return;
     }
     /* Those that flew together tell the same news: counting each would end a short trouble with a
@@ -295,7 +321,7 @@ static void deliver_failed(struct deliver *d, struct batch *b, const struct clie
         d->failing_since_ms = now;
     d->not_before_ms = now + backoff_delay_ms(backoff, d->tries, d->random);
     d->tries++;
-    deliver_say_trouble(d, a);
+    deliver_say_trouble(d, a, d->not_before_ms - now);
 }
 
 static void deliver_settle(void *user, void *owner, uint32_t count)
@@ -335,13 +361,14 @@ static void deliver_judge(struct deliver *d, struct batch *b, struct service_com
         d->stats.requests_ok++;
         window_clean(&d->window);
     }
+    b->refused = b->count > 0 && refused == b->count;
     if (accepted == sent)
         return;
 
     b->tries = accepted > 0 ? 0 : b->tries + 1;
     b->not_before_ms =
         loop_now_ms(d->loop) +
-        backoff_delay_ms(refused == b->count ? &backoff_by_class[AWS_ERROR_REFUSED]
+        backoff_delay_ms(b->refused ? &backoff_by_class[AWS_ERROR_REFUSED]
                                              : &backoff_records,
                          b->tries, d->random);
     deliver_say_records(d, c, sent - accepted, refused > 0);

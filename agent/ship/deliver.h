@@ -5,7 +5,10 @@
  *   3. Only records that were not accepted are sent again.
  *   4. Throttling narrows the window; while the destination as a whole fails, one request at a
  *      time feels whether it is back.
- *   5. No failure lets go of a record, and none of them stops time: every wait has its deadline.
+ *   5. A record that is not accepted holds back those that come after it: no more than two rounds of
+ *      all batches are filled beyond it.  So a crash repeats about what the batches can hold, and
+ *      not all that went by while one record was tried again and again.
+ *   6. No failure lets go of a record, and none of them stops time: every wait has its deadline.
  *
  * Threads: one lane.  Blocks: never.  Reports trouble itself, one line per trouble and minute. */
 #ifndef DELIVER_H

@@ -204,19 +204,21 @@ static int http_on_socket(CURL *easy, curl_socket_t fd, int what, void *user, vo
             http_forget_socket(h, s);
         return 0;
     }
-    if (s != NULL)
-        return loop_change(h->loop, &s->fd, events) < 0 ? -1 : 0;
+    if (s != NULL) {
+        (void)loop_change(h->loop, &s->fd, events); /* of one that was added: cannot fail */
+        return 0;
+    }
 
+    /* libcurl would not survive a no from here: its multi handle is dead then, with all calls in
+     * it.  A crash costs a restart and some duplicates. */
     s = calloc(1, sizeof *s); /* once a connection, not once a request */
     if (s == NULL)
-        return -1;
+        abort();
     s->fd = (struct loop_fd){fd, http_socket_ready};
     s->http = h;
     list_init(&s->node);
-    if (loop_add(h->loop, &s->fd, events) < 0) {
-        free(s);
-        return -1;
-    }
+    if (loop_add(h->loop, &s->fd, events) < 0)
+        abort();
     list_append(&h->sockets, &s->node);
     (void)curl_multi_assign(h->multi, fd, s);
     return 0;
@@ -307,14 +309,19 @@ static int http_slot_new(struct http *h)
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)HTTP_CONNECT_TIMEOUT_MS);
+    SET(CURLOPT_LOW_SPEED_LIMIT, (long)HTTP_STILL_BYTES);
+    SET(CURLOPT_LOW_SPEED_TIME, (long)HTTP_STILL_S);
+    SET(CURLOPT_QUICK_EXIT, 1L); /* or giving up a name that does not resolve waits for it */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_SEND_BUFFER);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_PROXY, ""); /* not even the environment's: not a setting yet */
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
-    if (h->settings.ca_file != NULL)
+    if (h->settings.ca_file != NULL) {
         SET(CURLOPT_CAINFO, h->settings.ca_file);
+        SET(CURLOPT_CAPATH, NULL); /* instead of the system's, not beside them */
+    }
     SET(CURLOPT_USERAGENT, h->settings.user_agent);
     SET(CURLOPT_WRITEFUNCTION, http_body);
     SET(CURLOPT_WRITEDATA, s);

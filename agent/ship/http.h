@@ -17,6 +17,8 @@
 enum {
     HTTP_ANSWER_MAX = 1024 * 1024, /* ours; a PutRecords answer to 500 records has about 80 kB */
     HTTP_CONNECT_TIMEOUT_MS = 5000,
+    HTTP_STILL_BYTES = 1024, /* a call that moves fewer bytes a second … */
+    HTTP_STILL_S = 30,       /* … for so long is given up; waiting for the answer counts */
 };
 
 struct http;

@@ -3,8 +3,8 @@
 #include "digest.h"
 #include "run/log.h"
 #include "run/loop.h"
-#include "tail/generation.h"
 #include "tail/identity.h"
+#include "tail/neighbours.h"
 #include "util.h"
 
 #include <assert.h>
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,12 +29,11 @@ enum {
 
 static const int64_t second_ns = INT64_C(1000000000);
 
-struct neighbours;
-
 struct follower {
     struct loop *loop;
     struct watch *watch;
     struct digest *digest;
+    struct neighbours_scope scope;
     struct descriptors *descriptors;
     struct follower_settings settings;
     struct follower_events events;
@@ -172,6 +172,9 @@ static void put_after(struct source *s, struct source *predecessor)
 {
     if (s == predecessor || predecessor->at_end || predecessor->before != NULL || s->after != NULL)
         return;
+    for (const struct source *p = predecessor; p != NULL; p = p->after)
+        if (p == s)
+            return; /* two that changed names would wait for each other */
     s->after = predecessor;
     predecessor->before = s;
 }
@@ -270,14 +273,6 @@ static void close_beyond_limit(const struct descriptors *d, const struct source 
         }
 }
 
-static int open_log(const struct follower *f, int dir_fd, const char *path)
-{
-    int fd = openat(dir_fd, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
-                                      (f->settings.roster.follow_symlinks ? 0 : O_NOFOLLOW));
-
-    return fd < 0 ? -errno : fd;
-}
-
 int follower_open(struct follower *f, struct source *s)
 {
     struct identity_facts facts;
@@ -291,7 +286,7 @@ int follower_open(struct follower *f, struct source *s)
     }
     if (is_nameless(s))
         return -ENOENT;
-    fd = open_log(f, AT_FDCWD, s->path);
+    fd = identity_open(s->path, f->scope.follow_symlinks);
     r = fd < 0 ? fd : identity_read(f->digest, fd, &id, &facts);
     if (r < 0 || id.dev != s->id.dev || !source_id_is_same_object(&id, &s->id)) {
         if (fd >= 0)
@@ -307,97 +302,12 @@ int follower_open(struct follower *f, struct source *s)
     return 0;
 }
 
-/* --- the neighbourhood: other generations of a file, in its directory --- */
+/* --- other generations of a file --- */
 
-struct neighbour {
-    int fd; /* owned until taken; -1: taken */
-    struct source_id id;
-    struct identity_facts facts;
-    char path[PATH_MAX];
-};
-
-struct neighbours {
-    struct neighbour **items;
-    size_t count;
-};
-
-/* When a file came to be; where the file system does not say, when it was written last. */
-static int64_t born_ns(const struct neighbour *n)
-{
-    return n->id.born_ns != 0 ? n->id.born_ns : n->facts.modified_ns;
-}
-
-static void neighbours_done(struct neighbours *all)
-{
-    for (size_t i = 0; i < all->count; i++) {
-        if (all->items[i]->fd >= 0)
-            close(all->items[i]->fd);
-        free(all->items[i]);
-    }
-    free(all->items);
-}
-
-static int compare_births(const void *a, const void *b)
-{
-    const struct neighbour *x = *(struct neighbour *const *)a, *y = *(struct neighbour *const *)b;
-    int64_t by_birth = born_ns(x) - born_ns(y);
-    int64_t by_write = x->facts.modified_ns - y->facts.modified_ns; /* born in one clock tick */
-    int64_t by = by_birth != 0 ? by_birth : by_write;
-
-    return by < 0 ? -1 : by > 0;
-}
-
-static void neighbours_add(struct follower *f, struct neighbours *all, int dir_fd, const char *dir,
-                           const char *name)
-{
-    struct neighbour *n = calloc(1, sizeof *n), **more;
-
-    if (n == NULL)
-        return;
-    if (snprintf(n->path, sizeof n->path, "%s/%s", dir, name) >= (int)sizeof n->path) {
-        free(n);
-        return;
-    }
-    n->fd = open_log(f, dir_fd, dir_fd == AT_FDCWD ? n->path : name);
-    if (n->fd < 0 || identity_read(f->digest, n->fd, &n->id, &n->facts) < 0 ||
-        (more = reallocarray(all->items, all->count + 1, sizeof(*more))) == NULL) {
-        if (n->fd >= 0)
-            close(n->fd);
-        free(n);
-        return;
-    }
-    all->items = more;
-    all->items[all->count++] = n;
-}
-
-/* Opens the files that are called `path` or, beside it, like a generation of it, or have inode
- * `ino`; oldest first. */
-static void neighbours_find(struct follower *f, const char *path, uint64_t ino,
+static void find_neighbours(const struct follower *f, const char *path, uint64_t ino,
                             struct neighbours *ret)
 {
-    const char *slash = strrchr(path, '/'), *base = slash + 1;
-    char dir[PATH_MAX];
-    int dir_fd;
-    DIR *list;
-
-    *ret = (struct neighbours){0};
-    if (snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path) >= (int)sizeof dir)
-        return;
-    dir_fd = open(dir[0] == '\0' ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    list = dir_fd < 0 ? NULL : fdopendir(dir_fd);
-    if (list == NULL) {
-        if (dir_fd >= 0)
-            close(dir_fd);
-        return;
-    }
-    for (struct dirent *e; (e = readdir(list)) != NULL;)
-        if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
-            (e->d_ino == ino || strcmp(e->d_name, base) == 0 ||
-             generation_is_of(slice_of(e->d_name), slice_of(base))))
-            neighbours_add(f, ret, dirfd(list), dir, e->d_name);
-    closedir(list);
-    if (ret->count > 1)
-        qsort(ret->items, ret->count, sizeof(*ret->items), compare_births);
+    neighbours_find(&f->scope, path, ino, ret);
 }
 
 static void source_orphan(struct follower *f, struct source *s);
@@ -441,6 +351,16 @@ static bool is_copy_of(const struct follower *f, const struct neighbour *n, cons
            identity_fits(f->digest, n->fd, &s->id, s->at);
 }
 
+/* Whether a file is a copy that was made of a source's file earlier: all that is in it was given. */
+static bool is_backup_of(const struct follower *f, const struct neighbour *n, const struct source *s)
+{
+    struct cursor whole;
+
+    return s->fd >= 0 && n->facts.size <= s->at.offset &&
+           identity_cursor(f->digest, n->fd, n->facts.size, &whole) == 0 &&
+           identity_fits(f->digest, s->fd, &n->id, whole);
+}
+
 /* Whether a source's file still is what it was. */
 static bool source_holds(const struct follower *f, const struct source *s)
 {
@@ -464,10 +384,12 @@ static struct source *read_between(struct follower *f, struct neighbours *all, i
         struct cursor at = {0};
         struct source *s;
 
-        if ((born_ns(n) < from_ns || born_ns(n) > to_ns) &&
+        if ((neighbour_born_ns(n) < from_ns || neighbour_born_ns(n) > to_ns) &&
             (anew == NULL || !source_id_is_same_object(&n->id, anew)))
             continue;
         if (!is_unread(f, n))
+            continue;
+        if (original != NULL && is_backup_of(f, n, original))
             continue;
         if (original != NULL && is_copy_of(f, n, original)) {
             if (source_holds(f, original))
@@ -494,11 +416,12 @@ static int64_t recent_ns(const struct follower *f)
  * may have been truncated before anybody saw it.  Returns the last of them, or `previous`. */
 static struct source *read_missed(struct follower *f, const char *path, struct source *previous)
 {
-    int64_t from_ns = previous != NULL && previous->id.born_ns != 0 ? previous->id.born_ns
-                                                                     : recent_ns(f);
+    int64_t from_ns = previous != NULL && previous->id.born_ns != 0
+                          ? MAX(previous->id.born_ns, f->started_ns)
+                          : recent_ns(f);
     struct neighbours all;
 
-    neighbours_find(f, path, 0, &all);
+    find_neighbours(f, path, 0, &all);
     previous = read_between(f, &all, from_ns, INT64_MAX, NULL, previous);
     neighbours_done(&all);
     return previous;
@@ -540,7 +463,7 @@ static void find_renamed(struct follower *f, struct source *s)
 {
     struct neighbours all;
 
-    neighbours_find(f, s->path, s->id.ino, &all);
+    find_neighbours(f, s->path, s->id.ino, &all);
     for (size_t i = 0; i < all.count; i++) {
         struct neighbour *n = all.items[i];
         if (s->fd < 0 && n->id.dev == s->id.dev && source_id_is_same_object(&n->id, &s->id)) {
@@ -563,7 +486,11 @@ static void source_orphan(struct follower *f, struct source *s)
         s->at_end = false; /* once more, before what took over its name */
         watch_inode(f, s);
     } else {
-        s->at_end = s->ending = true; /* deleted, and read as far as we knew of */
+        if (!s->at_end && !s->truncated)
+            log_warn("flow %s: '%s': was removed before it was read to its end, and was not open; "
+                     "what it had beyond byte %llu is lost",
+                     flow_of(f), s->path, (unsigned long long)s->at.offset);
+        s->at_end = s->ending = true; /* as far as we knew of */
         release_successor(f, s);
     }
     if (!loop_timer_is_set(&f->tick))
@@ -613,16 +540,21 @@ static void grow_head(struct follower *f, struct source *s)
 
 void follower_at_end(struct follower *f, struct source *s)
 {
-    s->at_end = true;
+    s->at_end = s->caught_up = true;
     if (s->at.offset == 0)
         grow_head(f, s); /* by the half line that is there: else nothing tells if it goes */
     release_successor(f, s);
     close_beyond_limit(f->descriptors, NULL);
 }
 
+void follower_unreadable(struct follower *f, struct source *s)
+{
+    release_successor(f, s);
+}
+
 void follower_was_read(struct follower *f, struct source *s)
 {
-    s->at_end = false;
+    s->at_end = s->caught_up = false;
     s->quiet_since_ms = loop_now_ms(f->loop);
     grow_head(f, s);
 }
@@ -704,6 +636,12 @@ static void complain(struct follower *f, struct name *n, const char *path, int e
                   "right to read it; it is followed as soon as it can be",
                   flow_of(f), path);
         break;
+    case -EMFILE:
+    case -ENFILE:
+        log_error("flow %s: '%s': cannot be opened: %s; raise LimitNOFILE (ulimit -n); trying again "
+                  "in a minute",
+                  flow_of(f), path, strerrordesc_np(-error));
+        break;
     default:
         log_error("flow %s: '%s': cannot be read: %s; trying again in a minute", flow_of(f), path,
                   strerrordesc_np(-error));
@@ -754,7 +692,8 @@ static int first_place(struct follower *f, const struct name *n, const char *pat
     uint64_t size = facts->size, offset;
     bool skip = f->starting && !s->from_start && !s->all_new &&
                 (!s->known || (born < s->alive_ns - FOLLOWER_BIRTH_SLACK_S * second_ns &&
-                               !was_followed(f, id, path)));
+                               !was_followed(f, id, path))) &&
+                (id->born_ns == 0 || born <= s->began_ns);
     int r;
 
     if (!skip && n->skip_size > 0 && n->skip_ino == id->ino) {
@@ -815,15 +754,13 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
     struct identity_facts facts;
     struct source_id id;
     struct source *s;
-    int fd = open_log(f, AT_FDCWD, path), r;
+    int fd = identity_open(path, f->scope.follow_symlinks), r;
 
     r = fd < 0 ? fd : identity_read(f->digest, fd, &id, &facts);
     if (r < 0) {
         if (fd >= 0)
             close(fd);
-        if (r == -ENOENT)
-            roster_look(f->roster, n); /* it went between two looks */
-        else
+        if (r != -ENOENT) /* it went between two looks: an event will say so */
             complain(f, n, path, r);
         if (r == -EACCES && f->starting && !f->settings.from_start && !f->settings.known) {
             n->skip_ino = st->stx_ino;
@@ -851,7 +788,7 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
 
 static bool is_unchanged(const struct source *s, const struct statx *st)
 {
-    return s->id.ino == st->stx_ino &&
+    return s->id.ino == st->stx_ino && s->id.dev == makedev(st->stx_dev_major, st->stx_dev_minor) &&
            ((st->stx_mask & STATX_BTIME) == 0 || s->id.born_ns == 0 ||
             s->id.born_ns ==
                 (int64_t)st->stx_btime.tv_sec * second_ns + st->stx_btime.tv_nsec);
@@ -887,12 +824,13 @@ static void follower_look(void *user, struct name *n)
         detach(f, n);
         complain(f, n, path, S_ISLNK(st.stx_mode) ? -ELOOP : -EINVAL);
     } else if (n->source != NULL && n->appearances == 0 && is_unchanged(n->source, &st)) {
-        if (st.stx_size != n->source->at.offset)
+        if (n->modified || st.stx_size != n->source->at.offset)
             have_news(f, n->source);
     } else {
         look_closely(f, n, path, &st);
     }
     n->appearances = 0;
+    n->modified = false;
 }
 
 static void follower_modified(void *user, struct name *n)
@@ -1021,15 +959,19 @@ void follower_stale(struct follower *f, struct source *s)
     fd = renounce(s, f, &n);
     anew = begin_anew(f, fd, path, n);
 
-    neighbours_find(f, path, 0, &all);
+    find_neighbours(f, path, 0, &all);
     copy = find_copy(f, s, &all);
     if (copy != NULL) {
-        int64_t copied_ns = born_ns(copy);
+        int64_t copied_ns = neighbour_born_ns(copy);
 
         go_on_in_copy(f, s, copy);
         source_orphan(f, s);
         last = read_between(f, &all, copied_ns, INT64_MAX, NULL, s); /* it may have happened twice */
     } else {
+        if (!s->caught_up)
+            log_warn("flow %s: '%s': it had not been read to its end, and no copy of it was found: "
+                     "what it had beyond byte %llu is lost",
+                     flow_of(f), path, (unsigned long long)s->at.offset);
         s->ending = s->at_end = true;
         source_orphan(f, s);
     }
@@ -1086,7 +1028,7 @@ static void claim_past(struct follower *f, struct follower_past *p)
 
     if (p->used || !past_path(p, path))
         return;
-    neighbours_find(f, path, p->id.ino, &all);
+    find_neighbours(f, path, p->id.ino, &all);
     for (size_t i = 0; i < all.count && !p->used; i++) {
         struct neighbour *n = all.items[i];
         bool same = source_id_is_same_object(&n->id, &p->id);
@@ -1100,8 +1042,9 @@ static void claim_past(struct follower *f, struct follower_past *p)
         p->used = true;
         p->source = s;
         f->events.changed(f->events.user, s);
-        log_info("flow %s: '%s': is '%s' now; its rest is read from byte %llu", flow_of(f), path,
-                 s->path, (unsigned long long)p->at.offset);
+        if (strcmp(path, s->path) != 0)
+            log_info("flow %s: '%s': is '%s' now; its rest is read from byte %llu", flow_of(f),
+                     path, s->path, (unsigned long long)p->at.offset);
         source_orphan(f, s);
     }
     neighbours_done(&all);
@@ -1131,15 +1074,15 @@ static void read_since_past(struct follower *f, struct follower_past *p)
     last = p->source;
     if (last != NULL && last == current)
         return;
-    if (last == NULL)
+    find_neighbours(f, path, p->id.ino, &all);
+    if (last == NULL && !all.incomplete)
         give_up_past(f, p, path);
-    else if (last->id.born_ns != 0)
-        from_ns = last->id.born_ns;
+    if (last != NULL && last->id.born_ns != 0)
+        from_ns = MAX(last->id.born_ns, f->settings.alive_ns); /* older ones were seen, and read, or not wanted */
     if (last == NULL || !source_id_is_same_object(&last->id, &p->id))
         anew = &p->id;
     if (current != NULL && current->id.born_ns != 0 && is_resumed(f, current))
         to_ns = current->id.born_ns; /* what is younger than a file we know is a copy of it */
-    neighbours_find(f, path, p->id.ino, &all);
     last = read_between(f, &all, from_ns, to_ns, anew, last);
     if (current != NULL && last != NULL)
         put_after(current, last);
@@ -1151,15 +1094,18 @@ static void follower_stray(void *user, const char *dir, const char *text)
 {
     struct follower *f = user;
 
-    if (f->settings.known)
-        neighbours_add(f, f->strays, AT_FDCWD, dir, text);
+    if (!f->settings.known || !neighbours_add(&f->scope, f->strays, dir, text))
+        return;
+
+    /* A directory may hold a thousand old ones: only what will be read stays open. */
+    if (neighbour_born_ns(f->strays->items[f->strays->count - 1]) < f->settings.alive_ns)
+        neighbours_drop_last(f->strays);
 }
 
 /* Files that came and were rotated away while the agent was stopped, whatever had their name. */
 static void read_strays(struct follower *f, struct neighbours *strays)
 {
-    if (strays->count > 1)
-        qsort(strays->items, strays->count, sizeof(*strays->items), compare_births);
+    neighbours_sort(strays);
     (void)read_between(f, strays, f->settings.alive_ns, INT64_MAX, NULL, NULL);
 }
 
@@ -1197,6 +1143,36 @@ bool follower_must_wait(const struct source *s)
            (!is_nameless(s) && s->name != NULL && !list_is_empty(&s->name->looking));
 }
 
+void follower_hurry(struct follower *f)
+{
+    LIST_EACH(&f->nameless, node, after)
+    {
+        struct source *s = source_of(node);
+        struct stat st;
+
+        if (s->fd >= 0 && !s->ending && fstat(s->fd, &st) == 0 && st.st_nlink == 0)
+            begin_ending(f, s);
+    }
+}
+
+bool follower_is_hurried(const struct follower *f)
+{
+    LIST_EACH(&f->nameless, node, after)
+    {
+        if (source_of(node)->ending && !source_of(node)->at_end)
+            return false;
+    }
+    return true;
+}
+
+void follower_finish(struct follower *f)
+{
+    LIST_EACH(&f->nameless, node, after)
+    {
+        (void)let_go(f, source_of(node));
+    }
+}
+
 size_t follower_count(const struct follower *f)
 {
     return f->count;
@@ -1215,6 +1191,7 @@ int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
     f->loop = loop;
     f->watch = watch;
     f->digest = digest;
+    f->scope = (struct neighbours_scope){digest, settings->roster.follow_symlinks};
     f->descriptors = descriptors;
     f->settings = *settings;
     f->events = *events;

@@ -60,7 +60,8 @@ struct follower_settings {
     bool from_start; /* where a file begins that was there before the flow's first start */
     bool known;      /* the flow has run before … */
     int64_t alive_ns; /* … and said so last at this wall time: what is younger is new */
-    bool all_new;    /* what was known is damaged: begin what is not known at its start */
+    int64_t began_ns; /* when the agent was started, at this wall time: what is younger is new too */
+    bool all_new;     /* what was known is damaged: begin what is not known at its start */
 };
 
 /* Borrows everything but settings and events, `past` included (count of them), until
@@ -81,12 +82,22 @@ int follower_open(struct follower *f, struct source *s);
 void follower_at_end(struct follower *f, struct source *s);
 void follower_stale(struct follower *f, struct source *s);
 
+/* Tells that it could not be read for now: nobody has to wait for it. */
+void follower_unreadable(struct follower *f, struct source *s);
+
 /* Tells that it was read from: its head may have grown. */
 void follower_was_read(struct follower *f, struct source *s);
 
 /* Whether a source must not be read now: its predecessor comes first, or its name is to be looked
  * at, and what is found there may say that it has lost its content.  News come when it may. */
 bool follower_must_wait(const struct source *s);
+
+/* The end is near: files that nobody can open again (deleted ones) are read to their very end now,
+ * without any grace.  follower_is_hurried: that is done.  follower_finish, when all is settled:
+ * forgets them. */
+void follower_hurry(struct follower *f);
+bool follower_is_hurried(const struct follower *f);
+void follower_finish(struct follower *f);
 
 size_t follower_count(const struct follower *f);
 

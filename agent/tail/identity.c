@@ -11,6 +11,14 @@
 
 enum { IDENTITY_STEP = 64 * 1024 };
 
+int identity_open(const char *path, bool follow_symlinks)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
+                            (follow_symlinks ? 0 : O_NOFOLLOW));
+
+    return fd < 0 ? -errno : fd;
+}
+
 static int64_t timestamp_ns(struct statx_timestamp t)
 {
     return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;

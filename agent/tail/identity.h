@@ -21,6 +21,10 @@ struct identity_facts {
     uid_t owner;
 };
 
+/* Opens a log file for reading: never waits (a FIFO without a writer is refused later, by
+ * identity_read), and follows a symbolic link only if told to.  Errors: open(2)'s. */
+int identity_open(const char *path, bool follow_symlinks);
+
 /* Reads identity and head of a regular file.  Errors: -EISDIR, -EINVAL if it is no regular file;
  * statx(2)'s, pread(2)'s. */
 int identity_read(struct digest *d, int fd, struct source_id *ret, struct identity_facts *ret_facts);

@@ -256,6 +256,7 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
     }
     if ((mask & (IN_CREATE | IN_MOVED_TO)) != 0)
         n->appearances++;
+    n->modified = n->modified || (mask & IN_MODIFY) != 0;
     if (n->source != NULL && (mask & ~(uint32_t)IN_MODIFY) == 0 && list_is_empty(&n->looking))
         r->events.modified(r->events.user, n);
     else
@@ -494,6 +495,7 @@ static void dir_scan(struct roster_dir *d, enum roster_work work)
 static void roster_turn(struct loop_turn *t)
 {
     struct roster *r = CONTAINER_OF(t, struct roster, turn);
+    struct list names, *node;
 
     /* Directories may go while they are worked on, so always the first one. */
     while (!list_is_empty(&r->dirs_waiting)) {
@@ -504,10 +506,14 @@ static void roster_turn(struct loop_turn *t)
         d->work = ROSTER_NOTHING;
         dir_scan(d, work);
     }
-    while (!list_is_empty(&r->names_waiting)) {
-        struct name *n = CONTAINER_OF(list_take(&r->names_waiting), struct name, looking);
-        r->events.look(r->events.user, n);
-    }
+
+    /* What a look asks to be looked at again has its turn next time, so that a name that keeps
+     * changing (or a file system that contradicts itself) does not keep everything else waiting. */
+    list_init(&names);
+    while ((node = list_take(&r->names_waiting)) != NULL)
+        list_append(&names, node);
+    while ((node = list_take(&names)) != NULL)
+        r->events.look(r->events.user, CONTAINER_OF(node, struct name, looking));
 }
 
 static void roster_scan_all(struct roster_dir *d, bool only_blind)

@@ -33,6 +33,7 @@ struct name {
     struct map_node node;
     struct list in_dir, looking;
     struct roster_dir *dir;
+    bool modified;        /* since the last look, its file was written to */
     uint32_t appearances; /* since the last look: how many files have come to be called so */
 
     /* The follower's. */

@@ -39,7 +39,10 @@ static ssize_t source_pread(const struct source *s, char *to, size_t len, uint64
     do
         n = pread(s->fd, to, len, (off_t)offset);
     while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
+    /* NFS says ESTALE of a file that is gone; for us that word means another content. */
+    if (n < 0)
+        return errno == ESTALE ? -EIO : -errno;
+    return n;
 }
 
 /* Whether what was read from the file's start begins as it did; before a first line is out there is

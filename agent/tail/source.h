@@ -42,6 +42,7 @@ struct source {
     struct source *after, *before; /* read `after` to its end first */
     struct watch_sub sub;          /* on the inode, once it has no name */
     uint64_t quiet_since_ms;
+    bool caught_up; /* the last read found nothing more */
     bool truncated; /* it lost its file to another content of the same file */
     bool at_end;    /* read to its end, as far as we know */
     bool ending;    /* what it ends in leaves even without a newline */

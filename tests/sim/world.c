@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SIM_ANSWER_MAX = 512 * 1024, SIM_RECORD_MAX = 1024 * 1024 };
@@ -216,16 +217,20 @@ void sim_run(struct sim_world *w, uint64_t ms)
 
 void sim_start(struct sim_world *w)
 {
-    const struct world world = {
+    struct world world = {
         .clock = &w->clock,
         .disk = &disk_system,
         .transport = &w->transport,
         .seed = random_next(&w->random) | 1,
         .inline_jobs = true,
     };
+    struct timespec began;
     char path[128];
     const char *what;
     pid_t owner;
+
+    (void)clock_gettime(CLOCK_REALTIME, &began);
+    world.began_ns = (int64_t)began.tv_sec * 1000000000 + began.tv_nsec;
 
     (void)snprintf(path, sizeof path, "%s/state", w->dir);
     MUST(state_open(path, &w->state, &what, &owner) == 0);

@@ -304,6 +304,7 @@ static void world_start(struct world *w)
         .from_start = story->from_start,
         .known = w->run_before,
         .alive_ns = w->alive_ns,
+        .began_ns = INT64_MAX, /* every file of a story is older than its start */
     };
     const struct follower_events events = {
         world_met, world_news, world_changed, world_is_settled, world_left, world_lost, w};

@@ -1,0 +1,109 @@
+#include "tail/neighbours.h"
+
+#include "slice.h"
+#include "tail/generation.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void neighbour_free(struct neighbour *n)
+{
+    if (n->fd >= 0)
+        close(n->fd);
+    free(n);
+}
+
+static int neighbour_open(const struct neighbours_scope *scope, const char *dir, const char *name,
+                          struct neighbour *n)
+{
+    if (snprintf(n->path, sizeof n->path, "%s/%s", dir, name) >= (int)sizeof n->path)
+        return -ENAMETOOLONG;
+    n->fd = identity_open(n->path, scope->follow_symlinks);
+    return n->fd < 0 ? n->fd : identity_read(scope->digest, n->fd, &n->id, &n->facts);
+}
+
+/* Whether an error says something of the file, and not only that it could not be looked at now. */
+static bool is_answer(int error)
+{
+    return error == -ENOENT || error == -ELOOP || error == -EISDIR || error == -EINVAL ||
+           error == -ENXIO;
+}
+
+bool neighbours_add(const struct neighbours_scope *scope, struct neighbours *all, const char *dir,
+                    const char *name)
+{
+    struct neighbour *n = calloc(1, sizeof *n), **more = NULL;
+    int r = n == NULL ? -ENOMEM : neighbour_open(scope, dir, name, n);
+
+    if (r == 0) {
+        more = reallocarray(all->items, all->count + 1, sizeof(*more));
+        r = more == NULL ? -ENOMEM : 0;
+    }
+    if (r < 0) {
+        all->incomplete = all->incomplete || !is_answer(r);
+        if (n != NULL)
+            neighbour_free(n);
+        return false;
+    }
+    all->items = more;
+    all->items[all->count++] = n;
+    return true;
+}
+
+void neighbours_drop_last(struct neighbours *all)
+{
+    neighbour_free(all->items[--all->count]);
+}
+
+static int compare_births(const void *a, const void *b)
+{
+    const struct neighbour *x = *(struct neighbour *const *)a, *y = *(struct neighbour *const *)b;
+    int64_t by_birth = neighbour_born_ns(x) - neighbour_born_ns(y);
+    int64_t by_write = x->facts.modified_ns - y->facts.modified_ns; /* born in one clock tick */
+    int64_t by = by_birth != 0 ? by_birth : by_write;
+
+    return by < 0 ? -1 : by > 0;
+}
+
+void neighbours_sort(struct neighbours *all)
+{
+    if (all->count > 1)
+        qsort(all->items, all->count, sizeof(*all->items), compare_births);
+}
+
+void neighbours_find(const struct neighbours_scope *scope, const char *path, uint64_t ino,
+                     struct neighbours *ret)
+{
+    const char *slash = strrchr(path, '/'), *base = slash + 1;
+    char dir[PATH_MAX];
+    DIR *list;
+
+    *ret = (struct neighbours){0};
+    if (snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path) >= (int)sizeof dir)
+        return;
+    list = opendir(dir[0] == '\0' ? "/" : dir);
+    if (list == NULL) {
+        ret->incomplete = errno != ENOENT && errno != ENOTDIR;
+        return;
+    }
+    for (struct dirent *e; (e = readdir(list)) != NULL;)
+        if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
+            (e->d_ino == ino || strcmp(e->d_name, base) == 0 ||
+             generation_is_of(slice_of(e->d_name), slice_of(base))))
+            (void)neighbours_add(scope, ret, dir, e->d_name);
+    closedir(list);
+    neighbours_sort(ret);
+}
+
+void neighbours_done(struct neighbours *all)
+{
+    for (size_t i = 0; i < all->count; i++)
+        neighbour_free(all->items[i]);
+    free(all->items);
+    *all = (struct neighbours){0};
+}

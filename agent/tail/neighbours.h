@@ -1,0 +1,60 @@
+/* neighbours -- the other generations of a log file: what lies beside it and is called like a
+ * rotation of it, opened and identified, oldest first.
+ *
+ *   1. A neighbour's descriptor is its own until somebody takes it (and sets it to -1).
+ *   2. What cannot be opened or is no regular file is left out; if it could be what is looked for
+ *      (no permission, no descriptors, no memory), `incomplete` says so: then nothing must be
+ *      concluded from what is missing.
+ *
+ * Blocks as open(2) and pread(2) of regular files do. */
+#ifndef NEIGHBOURS_H
+#define NEIGHBOURS_H
+
+#include "source_id.h"
+#include "tail/identity.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct digest;
+
+struct neighbour {
+    int fd;
+    struct source_id id;
+    struct identity_facts facts;
+    char path[PATH_MAX];
+};
+
+struct neighbours {
+    struct neighbour **items; /* owns */
+    size_t count;
+    bool incomplete;
+};
+
+/* Where and how to look; borrowed. */
+struct neighbours_scope {
+    struct digest *digest;
+    bool follow_symlinks;
+};
+
+/* Finds the files that are called `path` or, beside it, like a generation of it, or have inode `ino`
+ * (0: none).  neighbours_done gives them back. */
+void neighbours_find(const struct neighbours_scope *scope, const char *path, uint64_t ino,
+                     struct neighbours *ret);
+
+/* Adds the file DIR/NAME; false if it is left out.  neighbours_sort brings them in order. */
+bool neighbours_add(const struct neighbours_scope *scope, struct neighbours *all, const char *dir,
+                    const char *name);
+void neighbours_drop_last(struct neighbours *all);
+void neighbours_sort(struct neighbours *all);
+void neighbours_done(struct neighbours *all);
+
+/* When a file came to be; where the file system does not say, when it was written last. */
+static inline int64_t neighbour_born_ns(const struct neighbour *n)
+{
+    return n->id.born_ns != 0 ? n->id.born_ns : n->facts.modified_ns;
+}
+
+#endif
