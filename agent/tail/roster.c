@@ -21,8 +21,8 @@ enum {
     ROSTER_POLL_MS = 1000,        /* where inotify is blind */
     ROSTER_GLANCE_MS = 60 * 1000, /* everywhere, for what nobody thought of */
     ROSTER_DEPTH_MAX = 64,        /* directories below "/": a loop of links ends here */
-    ROSTER_DIR_MASK = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB |
-                      IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
+    ROSTER_SELF_MASK = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
+    ROSTER_DIR_MASK = ROSTER_SELF_MASK | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE,
 };
 
 /* What is to be done in a directory in the next turn; more includes less. */
@@ -36,6 +36,7 @@ struct roster_dir {
     enum roster_work work;
     struct glob_states *states; /* owns */
     struct watch_sub sub;
+    uint32_t mask; /* of the events that we are subscribed to */
     uint64_t dev, ino;
     uint32_t depth;
     bool literal; /* its name is written in a pattern */
@@ -331,35 +332,6 @@ static void dir_say_blind(struct roster_dir *d, const char *why)
                                                        : "");
 }
 
-static void dir_watch(struct roster_dir *d, int fd)
-{
-    char path[64];
-    struct statfs fs;
-    uint32_t mask = ROSTER_DIR_MASK;
-    int r;
-
-    if (d->sub.entry != NULL)
-        return;
-    if (glob_has_files(d->roster->glob, d->states))
-        mask |= IN_MODIFY;
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* this one, whatever its name */
-    r = watch_add(d->roster->watch, &d->sub, path, mask);
-    if (r == -ENOENT) /* no /proc here */
-        r = watch_add(d->roster->watch, &d->sub, d->path[0] == '\0' ? "/" : d->path, mask);
-    if (r < 0) {
-        dir_say_blind(d, strerrordesc_np(-r));
-        return;
-    }
-    if ((mask & IN_MODIFY) != 0 && fstatfs(fd, &fs) == 0 && is_blind_type((long)fs.f_type))
-        dir_say_blind(d, "a network or user-space file system");
-    else if (d->blind) {
-        d->roster->blind_count--;
-        d->blind = false;
-    }
-}
-
-static void dir_scan(struct roster_dir *d, enum roster_work work);
-
 static struct roster_dir *dir_child(struct roster_dir *d, const char *text)
 {
     LIST_EACH(&d->children, node, after)
@@ -370,6 +342,57 @@ static struct roster_dir *dir_child(struct roster_dir *d, const char *text)
     }
     return NULL;
 }
+
+/* Whether all that matters in a directory are subdirectories that are there and watched themselves:
+ * then what else happens in it (in a busy /tmp, say) need not wake us.  A symbolic link may lead
+ * elsewhere without the directory behind it noticing, so that one is not enough. */
+static bool dir_is_passage(struct roster_dir *d, int fd)
+{
+    for (size_t i = 0; i < d->states->count; i++) {
+        bool last;
+        const char *text = glob_literal(d->roster->glob, d->states, i, &last);
+        const struct roster_dir *child = text == NULL || last ? NULL : dir_child(d, text);
+        struct stat st;
+
+        if (child == NULL || child->sub.entry == NULL ||
+            fstatat(fd, text, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) ||
+            st.st_ino != child->ino)
+            return false;
+    }
+    return true;
+}
+
+/* Subscribes to what `mask` says, instead of what we were subscribed to.  What happens in between is
+ * seen by the listing that follows. */
+static void dir_watch(struct roster_dir *d, int fd, uint32_t mask)
+{
+    char path[64];
+    struct statfs fs;
+    int r;
+
+    if (d->sub.entry == NULL)
+        d->mask = 0;
+    if (mask == d->mask)
+        return;
+    watch_remove(d->roster->watch, &d->sub);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* this one, whatever its name */
+    r = watch_add(d->roster->watch, &d->sub, path, mask);
+    if (r == -ENOENT) /* no /proc here */
+        r = watch_add(d->roster->watch, &d->sub, d->path[0] == '\0' ? "/" : d->path, mask);
+    if (r < 0) {
+        dir_say_blind(d, strerrordesc_np(-r));
+        return;
+    }
+    d->mask = mask;
+    if ((mask & IN_MODIFY) != 0 && fstatfs(fd, &fs) == 0 && is_blind_type((long)fs.f_type))
+        dir_say_blind(d, "a network or user-space file system");
+    else if (d->blind) {
+        d->roster->blind_count--;
+        d->blind = false;
+    }
+}
+
+static void dir_scan(struct roster_dir *d, enum roster_work work);
 
 /* Sees whether the subdirectory `text` is there and meant, and what became of it. */
 static void dir_visit_child(struct roster_dir *d, int fd, const char *text, bool literal)
@@ -463,10 +486,21 @@ static void dir_scan(struct roster_dir *d, enum roster_work work)
     bool follow = d->literal || d->parent == NULL || d->roster->settings.follow_symlinks;
     int fd = open(d->path[0] == '\0' ? "/" : d->path,
                   O_PATH | O_DIRECTORY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
+    bool passage;
 
     if (fd < 0)
         return; /* it is gone; its parent will say so */
-    dir_watch(d, fd);
+    /* Watched before it is listed; a passage only once it is known to be one. */
+    passage = !glob_has_files(d->roster->glob, d->states) &&
+              !glob_needs_list(d->roster->glob, d->states);
+    if (passage)
+        dir_try_literals(d, fd, work);
+    if (passage && dir_is_passage(d, fd))
+        dir_watch(d, fd, ROSTER_SELF_MASK);
+    else
+        dir_watch(d, fd,
+                  glob_has_files(d->roster->glob, d->states) ? ROSTER_DIR_MASK | IN_MODIFY
+                                                             : ROSTER_DIR_MASK);
     LIST_EACH(&d->children, node, after)
     {
         struct roster_dir *c = CONTAINER_OF(node, struct roster_dir, in_parent);

@@ -1,0 +1,121 @@
+#include "tail/missed.h"
+
+#include "run/log.h"
+#include "tail/follower_inner.h"
+#include "tail/identity.h"
+#include "tail/neighbours.h"
+#include "tail/resume.h"
+#include "util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    MISSED_RECENT_S = 30, /* what was born so lately may have come and gone unseen */
+};
+
+/* Reads a file from `at` on that is not called as the globs say, and that nobody has read. */
+static struct source *read_stranger(struct follower *f, struct neighbour *n, struct cursor at)
+{
+    struct follower_past *past = resume_find(f, n->fd, &n->id, n->path);
+    struct source *s;
+
+    if (follower_add(f, &n->id, past != NULL ? past->at : at, n->path, n->fd,
+                     past != NULL ? past->slot : NULL, &s) < 0)
+        return NULL;
+    n->fd = -1;
+    if (past != NULL) {
+        past->used = true;
+        past->source = s;
+    }
+    log_info("flow %s: '%s': was rotated away; reading it from byte %llu", follower_flow(f),
+             s->path, (unsigned long long)s->at.offset);
+    follower_orphan(f, s);
+    return s;
+}
+
+static bool is_unread(const struct follower *f, const struct neighbour *n)
+{
+    const char *name = strrchr(n->path, '/') + 1;
+    char dir[PATH_MAX];
+
+    (void)snprintf(dir, sizeof dir, "%.*s", (int)(name - n->path), n->path);
+    return n->fd >= 0 && follower_find(f, &n->id) == NULL && !follower_has_finished(f, &n->id) &&
+           !roster_means(f->roster, dir, name);
+}
+
+bool missed_is_copy(const struct follower *f, const struct neighbour *n, const struct source *s)
+{
+    return (s->at.offset > 0 || s->id.head_len > 0) &&
+           identity_fits(f->digest, n->fd, &s->id, s->at);
+}
+
+/* Whether a file is a copy that was made of a source's file earlier: all that is in it was
+ * given. */
+static bool is_backup_of(const struct follower *f, const struct neighbour *n,
+                         const struct source *s)
+{
+    struct cursor whole;
+
+    return s->fd >= 0 && n->facts.size <= s->at.offset &&
+           identity_cursor(f->digest, n->fd, n->facts.size, &whole) == 0 &&
+           identity_fits(f->digest, s->fd, &n->id, whole);
+}
+
+/* Whether a source's file still is what it was. */
+static bool source_holds(const struct follower *f, const struct source *s)
+{
+    return s->fd >= 0 && identity_fits(f->digest, s->fd, &s->id, s->at);
+}
+
+struct source *missed_read_between(struct follower *f, struct neighbours *all, int64_t from_ns,
+                                   int64_t to_ns, const struct source_id *anew,
+                                   struct source *first)
+{
+    const struct source *original = first;
+
+    for (size_t i = 0; i < all->count; i++) {
+        struct neighbour *n = all->items[i];
+        struct cursor at = {0};
+        struct source *s;
+
+        if ((neighbour_born_ns(n) < from_ns || neighbour_born_ns(n) > to_ns) &&
+            (anew == NULL || !source_id_is_same_object(&n->id, anew)))
+            continue;
+        if (!is_unread(f, n))
+            continue;
+        if (original != NULL && is_backup_of(f, n, original))
+            continue;
+        if (original != NULL && missed_is_copy(f, n, original)) {
+            if (source_holds(f, original))
+                continue; /* it says nothing that the original does not */
+            at = original->at;
+        }
+        s = read_stranger(f, n, at);
+        if (s == NULL)
+            continue;
+        if (first != NULL)
+            follower_put_after(s, first);
+        first = s;
+    }
+    return first;
+}
+
+/* The earliest birth of a file that may have come and gone between two looks. */
+static int64_t recent_ns(const struct follower *f)
+{
+    return MAX(f->started_ns, follower_wall_ns() - MISSED_RECENT_S * follower_second_ns);
+}
+
+struct source *missed_read(struct follower *f, const char *path, struct source *previous)
+{
+    int64_t from_ns = previous != NULL && previous->id.born_ns != 0
+                          ? MAX(previous->id.born_ns, f->started_ns)
+                          : recent_ns(f);
+    struct neighbours all;
+
+    neighbours_find(&f->scope, path, 0, &all);
+    previous = missed_read_between(f, &all, from_ns, INT64_MAX, NULL, previous);
+    neighbours_done(&all);
+    return previous;
+}
