@@ -21,8 +21,8 @@ enum {
     ROSTER_POLL_MS = 1000,        /* where inotify is blind */
     ROSTER_GLANCE_MS = 60 * 1000, /* everywhere, for what nobody thought of */
     ROSTER_DEPTH_MAX = 64,        /* directories below "/": a loop of links ends here */
-    ROSTER_SELF_MASK = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
-    ROSTER_DIR_MASK = ROSTER_SELF_MASK | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE,
+    ROSTER_SELF_MASK = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
+    ROSTER_DIR_MASK = ROSTER_SELF_MASK | IN_ATTRIB | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE,
 };
 
 /* What is to be done in a directory in the next turn; more includes less. */
@@ -362,8 +362,8 @@ static bool dir_is_passage(struct roster_dir *d, int fd)
     return true;
 }
 
-/* Subscribes to what `mask` says, instead of what we were subscribed to.  What happens in between is
- * seen by the listing that follows. */
+/* Subscribes to what `mask` says, if that is more than what we are subscribed to.  What happens in
+ * between is seen by the listing that follows. */
 static void dir_watch(struct roster_dir *d, int fd, uint32_t mask)
 {
     char path[64];
@@ -372,8 +372,8 @@ static void dir_watch(struct roster_dir *d, int fd, uint32_t mask)
 
     if (d->sub.entry == NULL)
         d->mask = 0;
-    if (mask == d->mask)
-        return;
+    if ((mask & ~d->mask) == 0)
+        return; /* never less: what was busy once may be again */
     watch_remove(d->roster->watch, &d->sub);
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* this one, whatever its name */
     r = watch_add(d->roster->watch, &d->sub, path, mask);
