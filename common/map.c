@@ -21,8 +21,8 @@ static struct map_node **map_bucket(const struct map *m, uint64_t hash)
 
 static int map_grow(struct map *m)
 {
-    struct map bigger = {.bucket_count = m->bucket_count > 0 ? m->bucket_count * 2
-                                                             : MAP_FIRST_BUCKETS};
+    struct map bigger = {.bucket_count =
+                             m->bucket_count > 0 ? m->bucket_count * 2 : MAP_FIRST_BUCKETS};
 
     bigger.buckets = calloc(bigger.bucket_count, sizeof(*bigger.buckets));
     if (bigger.buckets == NULL)

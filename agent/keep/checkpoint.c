@@ -368,8 +368,7 @@ static int recover_generation(struct checkpoint *c, uint64_t generation,
     if (r == 0)
         r = recover_text(&v, buf_slice(&text), generation);
     if (r == 0 && fstat(fd, &st) == 0)
-        report->written_ns =
-            (int64_t)st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+        report->written_ns = (int64_t)st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
     if (r < 0)
         forget_all(c);
     map_done(&v.by_key);

@@ -42,11 +42,11 @@ struct disk;
 
 /* What was found at the start. */
 struct checkpoint_report {
-    bool fresh;               /* nothing was there: a first start */
-    uint64_t facts, damaged;  /* lines that held, and that did not (a torn last line not counted) */
-    uint32_t moved_aside;     /* generations that could not be read at all */
-    int error;                /* 0, or why the new generation could not be written yet */
-    int64_t written_ns;       /* since 1970: when the newest generation was last written; 0: never */
+    bool fresh;              /* nothing was there: a first start */
+    uint64_t facts, damaged; /* lines that held, and that did not (a torn last line not counted) */
+    uint32_t moved_aside;    /* generations that could not be read at all */
+    int error;               /* 0, or why the new generation could not be written yet */
+    int64_t written_ns;      /* since 1970: when the newest generation was last written; 0: never */
 };
 
 /* Reads the newest whole generation in the directory and begins a new one with what it says.

@@ -95,9 +95,10 @@ static struct slice flow_cut(struct flow *f, const struct source *s, struct slic
 
     f->stats.lines_cut++;
     if (log_limit_pass(&f->cut_said, loop_now_ms(f->place.loop), FLOW_SAY_EVERY_MS, &held))
-        log_warn("flow %s: '%s': a line is longer than a record may be (%zu bytes); cut, and marked "
-                 "with truncated_suffix; %llu more before this one",
-                 f->config->name, s->path, max, (unsigned long long)held);
+        log_warn(
+            "flow %s: '%s': a line is longer than a record may be (%zu bytes); cut, and marked "
+            "with truncated_suffix; %llu more before this one",
+            f->config->name, s->path, max, (unsigned long long)held);
     buf_reset(&f->cut);
     if (buf_append(&f->cut, slice_first(line, utf8_cut(line, max - tail))) < 0 ||
         buf_append(&f->cut, suffix) < 0 ||
@@ -425,9 +426,8 @@ static int flow_new_follower(struct flow *f)
         .began_ns = f->place.began_ns,
         .all_new = report->damaged > 0 || report->moved_aside > 0,
     };
-    const struct follower_events events = {flow_met,        flow_news, flow_changed,
-                                           flow_is_settled, flow_left, flow_lost,
-                                           f};
+    const struct follower_events events = {
+        flow_met, flow_news, flow_changed, flow_is_settled, flow_left, flow_lost, f};
     int r = flow_gather_past(f);
 
     if (r < 0)

@@ -41,7 +41,7 @@ struct flow_place {
     struct client *client;
     struct checkpoint *checkpoint;
     const struct checkpoint_report *report;
-    int64_t began_ns; /* wall time of the program's start */
+    int64_t began_ns;          /* wall time of the program's start */
     void (*noted)(void *user); /* the checkpoint has news to write */
     void *user;
 };

@@ -204,8 +204,7 @@ static int lane_new_client(struct lane *l)
         return client_new(l->world.transport, l->world.clock, &client, &l->client);
     for (size_t i = 0; i < c->flow_count; i++)
         calls += c->flows[i].max_in_flight;
-    if ((r = http_new(l->loop, &http, &l->http)) < 0 ||
-        (r = http_reserve(l->http, calls)) < 0 ||
+    if ((r = http_new(l->loop, &http, &l->http)) < 0 || (r = http_reserve(l->http, calls)) < 0 ||
         (r = client_new(http_transport(l->http), l->world.clock, &client, &l->client)) < 0)
         log_error("http: libcurl cannot be set up: %s", strerrordesc_np(-r));
     return r;
@@ -387,8 +386,8 @@ static void lane_say_account(const struct lane *l)
                  " requests, %" PRIu64 " sent again, %" PRIu64 " cut; %" PRIu64
                  " not delivered yet, they are read again at the next start",
                  flow_name(l->flows[i]), f->lines_read, d->records_sent,
-                 d->requests_ok + d->requests_throttled,
-                 d->records_retried, f->lines_cut, flow_pending(l->flows[i]));
+                 d->requests_ok + d->requests_throttled, d->records_retried, f->lines_cut,
+                 flow_pending(l->flows[i]));
     }
 }
 

@@ -12,7 +12,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+    LOG_LEVEL_ERROR = 3,
+    LOG_LEVEL_WARNING = 4,
+    LOG_LEVEL_INFO = 6,
+    LOG_LEVEL_DEBUG = 7
+};
 
 /* Lines above this level are not written. */
 void log_set_level(enum log_level level);
@@ -31,7 +36,6 @@ struct log_limit {
 };
 
 /* True if the line may be written now; then *ret_held is how many were held back before. */
-bool log_limit_pass(struct log_limit *l, uint64_t now_ms, uint64_t interval_ms,
-                    uint64_t *ret_held);
+bool log_limit_pass(struct log_limit *l, uint64_t now_ms, uint64_t interval_ms, uint64_t *ret_held);
 
 #endif

@@ -20,7 +20,10 @@ static const struct {
     enum aws_error_class class;
     const char *advice; /* NULL: nothing to do but wait */
 } aws_errors[] = {
-#define ROW(code, class, advice) {{code, sizeof(code) - 1}, class, advice}
+#define ROW(code, class, advice)                                                                   \
+    {                                                                                              \
+        {code, sizeof(code) - 1}, class, advice                                                    \
+    }
     ROW("ProvisionedThroughputExceededException", AWS_ERROR_THROTTLED, NULL),
     ROW("LimitExceededException", AWS_ERROR_THROTTLED, NULL),
     ROW("Throttling", AWS_ERROR_THROTTLED, NULL),

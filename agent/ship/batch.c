@@ -17,8 +17,8 @@ enum {
 /* The longest body within the limits.  Base64 rounds each record up to four characters. */
 static size_t batch_body_max(const struct service *s, const struct batch_limits *l)
 {
-    size_t frame = s->record_head.len + s->record_key.len + l->key_json_max + s->record_tail.len +
-                   BATCH_COMMA;
+    size_t frame =
+        s->record_head.len + s->record_key.len + l->key_json_max + s->record_tail.len + BATCH_COMMA;
 
     return BATCH_BEGIN_MAX + base64_size(l->bytes) + l->records * (frame + 4) + s->body_tail.len;
 }
@@ -157,4 +157,3 @@ uint32_t batch_judge(struct batch *b, const enum outcome *outcomes,
     }
     return accepted;
 }
-

@@ -26,17 +26,17 @@
 enum batch_state { BATCH_IDLE, BATCH_FILLING, BATCH_SEALED, BATCH_FLYING };
 
 struct batch_limits {
-    uint32_t records; /* 1 .. service's */
-    uint64_t bytes;   /* data and keys, before base64 */
+    uint32_t records;      /* 1 .. service's */
+    uint64_t bytes;        /* data and keys, before base64 */
     uint32_t key_json_max; /* longest key as a JSON string, in bytes */
 };
 
 /* A record after it moved into the body. */
 struct entry {
-    void *owner;   /* whoever waits for it; not looked into */
-    uint32_t at;   /* where it begins in the body */
-    uint32_t len;  /* its length there, with the comma */
-    uint32_t size; /* data and key, before base64 */
+    void *owner;     /* whoever waits for it; not looked into */
+    uint32_t at;     /* where it begins in the body */
+    uint32_t len;    /* its length there, with the comma */
+    uint32_t size;   /* data and key, before base64 */
     uint32_t number; /* counts the records of the owner of the batches; wraps */
 };
 

@@ -27,13 +27,13 @@ struct client_settings {
 
 /* How a call ended. */
 struct client_answer {
-    bool ok;                     /* HTTP 200: `body` is the answer */
-    struct slice body;           /* borrowed until done returns */
-    enum aws_error_class class;  /* if not ok: what kind of trouble */
-    struct slice code;           /* if not ok: the service's code, else the HTTP status or errno */
-    struct slice message;        /* if not ok: in their words, or the network library's */
+    bool ok;                    /* HTTP 200: `body` is the answer */
+    struct slice body;          /* borrowed until done returns */
+    enum aws_error_class class; /* if not ok: what kind of trouble */
+    struct slice code;          /* if not ok: the service's code, else the HTTP status or errno */
+    struct slice message;       /* if not ok: in their words, or the network library's */
     struct slice request_id;
-    long status;                 /* HTTP status, 0 if no answer came */
+    long status; /* HTTP status, 0 if no answer came */
 };
 
 struct client_call {

@@ -14,8 +14,8 @@
 #include <stdlib.h>
 
 enum {
-    DELIVER_SPARE_BATCHES = 2,      /* one to fill and one sealed, beside those in flight */
-    DELIVER_TIMEOUT_MS = 300 * 1000, /* a whole request on a very slow line; http ends a still one */
+    DELIVER_SPARE_BATCHES = 2,       /* one to fill and one sealed, beside those in flight */
+    DELIVER_TIMEOUT_MS = 300 * 1000, /* a request on a slow line; http ends a still one */
     DELIVER_SAY_EVERY_MS = 60 * 1000,
 };
 
@@ -57,9 +57,9 @@ struct deliver {
     bool room_wanted, hurry;
 
     struct window window;
-    uint32_t tries;          /* requests in a row that failed as a whole; 0: all is well */
-    uint64_t not_before_ms;  /* while tries > 0: no request before */
-    uint64_t failing_mark;   /* requests up to here were sent before the last failure counted */
+    uint32_t tries;         /* requests in a row that failed as a whole; 0: all is well */
+    uint64_t not_before_ms; /* while tries > 0: no request before */
+    uint64_t failing_mark;  /* requests up to here were sent before the last failure counted */
     uint64_t failing_since_ms;
     struct log_limit trouble[ARRAY_LEN(backoff_by_class)], records_trouble;
     bool trouble_said; /* and not taken back yet */
@@ -137,7 +137,8 @@ static struct batch *deliver_take(struct deliver *d, size_t data_len, uint32_t k
     if (deliver_is_ahead(d))
         return NULL;
     if (!list_is_empty(&d->idle)) {
-        b = batch_of(d->idle.prev); /* the one used last: its memory is warm, others' may stay cold */
+        /* The one used last: its memory is warm, and what was never used stays untouched. */
+        b = batch_of(d->idle.prev);
         b->state = BATCH_FILLING;
         b->not_before_ms = 0;
         b->tries = 0;
@@ -240,16 +241,16 @@ static void deliver_say_trouble(struct deliver *d, const struct client_answer *a
              SLICE_ARG(a->request_id));
 }
 
-static void deliver_say_records(struct deliver *d, const struct service_complaint *c, uint32_t count,
-                                bool refused)
+static void deliver_say_records(struct deliver *d, const struct service_complaint *c,
+                                uint32_t count, bool refused)
 {
     uint64_t held;
 
     if (!log_limit_pass(&d->records_trouble, loop_now_ms(d->loop), DELIVER_SAY_EVERY_MS, &held))
         return;
     log_line(refused ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
-             "flow %s: stream '%s': %u records not taken: %.*s: %.*s; %s; they are sent again; %" PRIu64
-             " more such answers in the last minute",
+             "flow %s: stream '%s': %u records not taken: %.*s: %.*s; %s; they are sent again; "
+             "%" PRIu64 " more such answers in the last minute",
              d->settings.flow, d->settings.stream, count,
              SLICE_ARG(c->code.len > 0 ? c->code : SLICE("no sequence number")),
              SLICE_ARG(slice_first(c->message, 200)),
@@ -284,7 +285,7 @@ static void deliver_landed(struct deliver *d, struct batch *b)
     /* A batch that waits and is not full has room as well as an idle one. */
     if (room && !deliver_is_ahead(d) &&
         (b->state == BATCH_IDLE ||
-                 (b->not_before_ms > loop_now_ms(d->loop) && batch_fits(b, 0, 0)))) {
+         (b->not_before_ms > loop_now_ms(d->loop) && batch_fits(b, 0, 0)))) {
         d->room_wanted = false;
         d->events.room(d->events.user);
     }
@@ -368,8 +369,7 @@ static void deliver_judge(struct deliver *d, struct batch *b, struct service_com
     b->tries = accepted > 0 ? 0 : b->tries + 1;
     b->not_before_ms =
         loop_now_ms(d->loop) +
-        backoff_delay_ms(b->refused ? &backoff_by_class[AWS_ERROR_REFUSED]
-                                             : &backoff_records,
+        backoff_delay_ms(b->refused ? &backoff_by_class[AWS_ERROR_REFUSED] : &backoff_records,
                          b->tries, d->random);
     deliver_say_records(d, c, sent - accepted, refused > 0);
 }

@@ -25,8 +25,8 @@ struct loop;
 struct random;
 
 struct deliver_settings {
-    const char *flow;    /* names the flow in messages */
-    const char *stream;  /* the stream's name or ARN, for messages; both borrowed */
+    const char *flow;   /* names the flow in messages */
+    const char *stream; /* the stream's name or ARN, for messages; both borrowed */
     struct slice stream_name, stream_arn;
     const struct service *service;
     struct batch_limits limits;

@@ -15,10 +15,13 @@ static const struct {
     struct slice prefix;
     const char *suffix;
 } partitions[] = {
-#define ROW(prefix, suffix) {{prefix, sizeof(prefix) - 1}, suffix}
-    ROW("cn-", "amazonaws.com.cn"),      ROW("eusc-", "amazonaws.eu"),
-    ROW("us-isob-", "sc2s.sgov.gov"),    ROW("us-isof-", "csp.hci.ic.gov"),
-    ROW("eu-isoe-", "cloud.adc-e.uk"),   ROW("us-iso-", "c2s.ic.gov"),
+#define ROW(prefix, suffix)                                                                        \
+    {                                                                                              \
+        {prefix, sizeof(prefix) - 1}, suffix                                                       \
+    }
+    ROW("cn-", "amazonaws.com.cn"),    ROW("eusc-", "amazonaws.eu"),
+    ROW("us-isob-", "sc2s.sgov.gov"),  ROW("us-isof-", "csp.hci.ic.gov"),
+    ROW("eu-isoe-", "cloud.adc-e.uk"), ROW("us-iso-", "c2s.ic.gov"),
     ROW("", "amazonaws.com"),
 #undef ROW
 };

@@ -195,8 +195,8 @@ static int http_on_socket(CURL *easy, curl_socket_t fd, int what, void *user, vo
 {
     struct http *h = user;
     struct http_socket *s = mine;
-    uint32_t events = ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) |
-                      ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
+    uint32_t events =
+        ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
 
     (void)easy;
     if (what == CURL_POLL_REMOVE) {

@@ -11,7 +11,8 @@ static int kinesis_begin(struct buf *to, struct slice stream, struct slice strea
     bool by_arn = stream_arn.len > 0;
     int r;
 
-    (void)((r = buf_append(to, by_arn ? SLICE("{\"StreamARN\":") : SLICE("{\"StreamName\":"))) < 0 ||
+    (void)((r = buf_append(to, by_arn ? SLICE("{\"StreamARN\":") : SLICE("{\"StreamName\":"))) <
+               0 ||
            (r = json_append_string(to, by_arn ? stream_arn : stream)) < 0 ||
            (r = buf_append(to, SLICE(",\"Records\":["))) < 0);
     return r;

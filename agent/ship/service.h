@@ -29,10 +29,10 @@ struct service {
     const char *signing_name;
     const char *put_target; /* X-Amz-Target of the call that puts a batch */
 
-    uint32_t records_max;    /* records in one request */
-    uint64_t bytes_max;      /* data and keys of one request, before base64 */
-    uint64_t record_max;     /* data and key of one record, before base64 */
-    uint32_t key_units_max;  /* length of a partition key, in UTF-16 units; 0: no key */
+    uint32_t records_max;   /* records in one request */
+    uint64_t bytes_max;     /* data and keys of one request, before base64 */
+    uint64_t record_max;    /* data and key of one record, before base64 */
+    uint32_t key_units_max; /* length of a partition key, in UTF-16 units; 0: no key */
 
     /* A request's body is: what `begin` writes, then for each record
      * record_head base64(data) record_key key-as-JSON-string record_tail, separated by commas,

@@ -13,10 +13,10 @@
 enum { HTTP_HEADERS_MAX = 8 };
 
 struct http_answer {
-    int error;            /* 0: an answer came, whole; else -errno */
-    const char *why;      /* with an error: the library's words; else "" */
-    long status;          /* HTTP status; 0 with an error */
-    struct slice body;    /* at most HTTP_ANSWER_MAX; borrowed like the rest until done returns */
+    int error;         /* 0: an answer came, whole; else -errno */
+    const char *why;   /* with an error: the library's words; else "" */
+    long status;       /* HTTP status; 0 with an error */
+    struct slice body; /* at most HTTP_ANSWER_MAX; borrowed like the rest until done returns */
     struct slice error_type; /* x-amzn-errortype, may be empty */
     struct slice request_id; /* x-amzn-requestid, may be empty */
 };

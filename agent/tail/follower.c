@@ -21,9 +21,9 @@
 #include <unistd.h>
 
 enum {
-    FOLLOWER_TICK_MS = 1000,          /* looks after files without a name */
-    FOLLOWER_RENAMED_MS = 60 * 1000,  /* a writer may hold a renamed file for so long */
-    FOLLOWER_DELETED_MS = 15 * 1000,  /* … and a deleted one, whose space we hold with it */
+    FOLLOWER_TICK_MS = 1000,         /* looks after files without a name */
+    FOLLOWER_RENAMED_MS = 60 * 1000, /* a writer may hold a renamed file for so long */
+    FOLLOWER_DELETED_MS = 15 * 1000, /* … and a deleted one, whose space we hold with it */
 };
 
 static struct source *source_of(struct list *node)
@@ -92,8 +92,8 @@ static void source_adopt_fd(struct follower *f, struct source *s, int fd)
 
 static void source_inode_event(struct watch_sub *sub, uint32_t mask, const char *name);
 
-int follower_add(struct follower *f, const struct source_id *id, struct cursor at,
-                 const char *path, int fd, void *slot, struct source **ret)
+int follower_add(struct follower *f, const struct source_id *id, struct cursor at, const char *path,
+                 int fd, void *slot, struct source **ret)
 {
     struct source *s = calloc(1, sizeof *s);
     int r;
@@ -484,9 +484,10 @@ static void complain(struct follower *f, struct name *n, const char *path, int e
         break;
     case -EMFILE:
     case -ENFILE:
-        log_error("flow %s: '%s': cannot be opened: %s; raise LimitNOFILE (ulimit -n); trying again "
-                  "in a minute",
-                  follower_flow(f), path, strerrordesc_np(-error));
+        log_error(
+            "flow %s: '%s': cannot be opened: %s; raise LimitNOFILE (ulimit -n); trying again "
+            "in a minute",
+            follower_flow(f), path, strerrordesc_np(-error));
         break;
     default:
         log_error("flow %s: '%s': cannot be read: %s; trying again in a minute", follower_flow(f),
@@ -520,8 +521,7 @@ static void meet(struct follower *f, struct name *n, const char *path, int fd,
     }
     n->skip_size = 0;
 
-    if (!f->starting &&
-        ((previous != NULL && !previous->truncated) || n->appearances > 1))
+    if (!f->starting && ((previous != NULL && !previous->truncated) || n->appearances > 1))
         previous = missed_read(f, path, previous);
     if (previous != NULL)
         follower_put_after(s, previous);
@@ -589,8 +589,7 @@ static void follower_look(void *user, struct name *n)
 
     if (roster_path(n, path) < 0)
         return;
-    if (statx(AT_FDCWD, path,
-              f->settings.roster.follow_symlinks ? 0 : AT_SYMLINK_NOFOLLOW,
+    if (statx(AT_FDCWD, path, f->settings.roster.follow_symlinks ? 0 : AT_SYMLINK_NOFOLLOW,
               STATX_BASIC_STATS | STATX_BTIME, &st) < 0) {
         if (errno == ENOENT || errno == ENOTDIR) {
             n->said = 0;

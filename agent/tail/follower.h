@@ -38,8 +38,8 @@ struct follower_past {
     struct source_id id;
     struct cursor at;
     struct slice path;
-    void *slot; /* the caller's */
-    bool used;  /* a source has taken over from here … */
+    void *slot;            /* the caller's */
+    bool used;             /* a source has taken over from here … */
     struct source *source; /* … this one; good during the start */
 };
 
@@ -57,11 +57,12 @@ struct follower_events {
 
 struct follower_settings {
     struct roster_settings roster;
-    bool from_start; /* where a file begins that was there before the flow's first start */
-    bool known;      /* the flow has run before … */
+    bool from_start;  /* where a file begins that was there before the flow's first start */
+    bool known;       /* the flow has run before … */
     int64_t alive_ns; /* … and said so last at this wall time: what is younger is new */
-    int64_t began_ns; /* when the agent was started, at this wall time: what is younger is new too */
-    bool all_new;     /* what was known is damaged: begin what is not known at its start */
+    int64_t
+        began_ns; /* when the agent was started, at this wall time: what is younger is new too */
+    bool all_new; /* what was known is damaged: begin what is not known at its start */
 };
 
 /* Borrows everything but settings and events, `past` included (count of them), until

@@ -8,8 +8,8 @@
 /* ".1", "-20261121", ".2026-11-21T07:00:00Z", ".old": a separator, then numbers or a known word. */
 static bool is_mark(struct slice mark)
 {
-    static const struct slice words[] = {
-        {"old", 3}, {"bak", 3}, {"orig", 4}, {"save", 4}, {"prev", 4}, {"last", 4}};
+    static const struct slice words[] = {{"old", 3},  {"bak", 3},  {"orig", 4},
+                                         {"save", 4}, {"prev", 4}, {"last", 4}};
     bool digit = false;
 
     if (mark.len < 2 || strchr(".-_~", mark.ptr[0]) == NULL)

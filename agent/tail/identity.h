@@ -27,7 +27,8 @@ int identity_open(const char *path, bool follow_symlinks);
 
 /* Reads identity and head of a regular file.  Errors: -EISDIR, -EINVAL if it is no regular file;
  * statx(2)'s, pread(2)'s. */
-int identity_read(struct digest *d, int fd, struct source_id *ret, struct identity_facts *ret_facts);
+int identity_read(struct digest *d, int fd, struct source_id *ret,
+                  struct identity_facts *ret_facts);
 
 /* Takes more of the file's beginning into the head, if there is much more by now and it still
  * begins as it did; true if it grew. */

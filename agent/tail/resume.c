@@ -51,8 +51,7 @@ static bool was_followed(const struct follower *f, const struct source_id *id, c
 }
 
 int resume_place(struct follower *f, const struct name *n, const char *path, int fd,
-                 const struct source_id *id, const struct identity_facts *facts,
-                 struct cursor *ret)
+                 const struct source_id *id, const struct identity_facts *facts, struct cursor *ret)
 {
     const struct follower_settings *s = &f->settings;
     int64_t born = id->born_ns != 0 ? id->born_ns : facts->changed_ns;

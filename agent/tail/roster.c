@@ -22,7 +22,8 @@ enum {
     ROSTER_GLANCE_MS = 60 * 1000, /* everywhere, for what nobody thought of */
     ROSTER_DEPTH_MAX = 64,        /* directories below "/": a loop of links ends here */
     ROSTER_SELF_MASK = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
-    ROSTER_DIR_MASK = ROSTER_SELF_MASK | IN_ATTRIB | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE,
+    ROSTER_DIR_MASK =
+        ROSTER_SELF_MASK | IN_ATTRIB | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE,
 };
 
 /* What is to be done in a directory in the next turn; more includes less. */
@@ -65,9 +66,9 @@ struct roster {
 static bool is_blind_type(long type)
 {
     static const long blind[] = {
-        0x6969 /* NFS */,           0x517B /* SMB */,       0xFF534D42L /* CIFS */,
-        0xFE534D42L /* SMB2 */,     0x65735546 /* FUSE */,  0x01021997 /* 9P */,
-        0x00C36400 /* CEPH */,      0x47504653 /* GPFS */,  0x0BD00BD0 /* LUSTRE */,
+        0x6969 /* NFS */,       0x517B /* SMB */,      0xFF534D42L /* CIFS */,
+        0xFE534D42L /* SMB2 */, 0x65735546 /* FUSE */, 0x01021997 /* 9P */,
+        0x00C36400 /* CEPH */,  0x47504653 /* GPFS */, 0x0BD00BD0 /* LUSTRE */,
     };
 
     for (size_t i = 0; i < ARRAY_LEN(blind); i++)
@@ -491,8 +492,8 @@ static void dir_scan(struct roster_dir *d, enum roster_work work)
     if (fd < 0)
         return; /* it is gone; its parent will say so */
     /* Watched before it is listed; a passage only once it is known to be one. */
-    passage = !glob_has_files(d->roster->glob, d->states) &&
-              !glob_needs_list(d->roster->glob, d->states);
+    passage =
+        !glob_has_files(d->roster->glob, d->states) && !glob_needs_list(d->roster->glob, d->states);
     if (passage)
         dir_try_literals(d, fd, work);
     if (passage && dir_is_passage(d, fd))

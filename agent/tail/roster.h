@@ -37,9 +37,9 @@ struct name {
     uint32_t appearances; /* since the last look: how many files have come to be called so */
 
     /* The follower's. */
-    struct source *source; /* the file that is called so; NULL: none that we read */
-    struct list same;      /* in source->names, or alone */
-    struct source *last;   /* the one that was called so before, while we still read it */
+    struct source *source;        /* the file that is called so; NULL: none that we read */
+    struct list same;             /* in source->names, or alone */
+    struct source *last;          /* the one that was called so before, while we still read it */
     uint64_t skip_ino, skip_size; /* could not be read at the start, when it had this size */
     int said;                     /* errno of the last complaint about it */
     char text[];

@@ -37,8 +37,8 @@ struct source {
     struct list all;
     struct list opened; /* among those with a descriptor, least recently read first */
     struct map_node by_ino;
-    struct list names;  /* of ours that lead to it; more than one are hard links, and rare */
-    struct name *name;  /* the one that `path` is from; without names: the one it had last */
+    struct list names; /* of ours that lead to it; more than one are hard links, and rare */
+    struct name *name; /* the one that `path` is from; without names: the one it had last */
     struct source *after, *before; /* read `after` to its end first */
     struct watch_sub sub;          /* on the inode, once it has no name */
     uint64_t quiet_since_ms;

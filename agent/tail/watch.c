@@ -22,7 +22,7 @@ struct watch {
     struct loop *loop;
     struct loop_fd fd;
     struct map by_wd;
-    struct watch_sub *cursor;    /* the next one to be told; moved on if it unsubscribes */
+    struct watch_sub *cursor; /* the next one to be told; moved on if it unsubscribes */
     const struct list *cursor_end;
     _Alignas(struct inotify_event) char events[WATCH_READ_SIZE];
 };

@@ -40,7 +40,7 @@ struct history {
     uint32_t half_number[FILES];
     uint32_t generation;
     bool killed, wild;
-    struct buf story;         /* what happened, for a person */
+    struct buf story; /* what happened, for a person */
 };
 
 static bool chance(struct history *h, unsigned percent)
@@ -92,7 +92,8 @@ static const char *file_name(unsigned i)
 
 static void append(struct history *h, unsigned i, const char *text, size_t len)
 {
-    int fd = open(sim_path(&h->world, file_name(i)), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    int fd =
+        open(sim_path(&h->world, file_name(i)), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 
     if (fd < 0 || write(fd, text, len) != (ssize_t)len) {
         perror("histories: append");
@@ -210,7 +211,7 @@ static void copy_truncate(struct history *h, unsigned i)
 }
 
 /* Deletes a file that the agent has seen: nobody can save what was written and deleted unseen. */
-static void delete(struct history *h, unsigned i)
+static void delete (struct history *h, unsigned i)
 {
     if (h->world.lane == NULL || !exists(h, i))
         return;
@@ -256,21 +257,23 @@ static void step(struct history *h)
         sim_run(&h->world, 1);
     if (what < 40) {
         uint32_t count = (uint32_t)random_below(&h->random, chance(h, 10) ? 800 : 30);
-        (void)buf_printf(&h->story, "  write %u lines to %s from %u\n", count, file_name(i), h->written);
+        (void)buf_printf(&h->story, "  write %u lines to %s from %u\n", count, file_name(i),
+                         h->written);
         write_lines(h, i, count);
     } else if (what < 46) {
         (void)buf_printf(&h->story, "  half line %u to %s\n", h->written, file_name(i));
         write_half(h, i);
     } else if (what < 58) {
         bool inside = chance(h, 20);
-        (void)buf_printf(&h->story, "  rotate %s%s\n", file_name(i), inside ? " within the globs" : "");
+        (void)buf_printf(&h->story, "  rotate %s%s\n", file_name(i),
+                         inside ? " within the globs" : "");
         rotate(h, i, inside);
     } else if (what < 62) {
         (void)buf_printf(&h->story, "  copytruncate %s\n", file_name(i));
         copy_truncate(h, i);
     } else if (what < 66) {
         (void)buf_printf(&h->story, "  delete %s\n", file_name(i));
-        delete(h, i);
+        delete (h, i);
     } else if (what < 72) {
         change_faults(h);
         (void)buf_printf(&h->story, "  faults: throttle %u fail %u lose %u garbage %u down %d\n",
@@ -307,7 +310,8 @@ static bool tell(uint64_t seed, bool wild, bool verbose)
 
     h = (struct history){.random = {map_hash_u64(seed)}, .wild = wild};
     buf_init(&h.story, 1 << 20);
-    sim_init(&h.world, map_hash_u64(~seed), "**/*.log", "from = \"start\"; batch = { linger = \"20ms\"; };");
+    sim_init(&h.world, map_hash_u64(~seed), "**/*.log",
+             "from = \"start\"; batch = { linger = \"20ms\"; };");
     h.world.stored = record_stored;
     h.world.user = &h;
     (void)mkdir(sim_path(&h.world, "deep"), 0755);

@@ -19,11 +19,11 @@
 
 /* How often the service misbehaves, in percent of requests (or of records, for `throttle`). */
 struct sim_faults {
-    unsigned throttle;     /* a record: ProvisionedThroughputExceededException in a 200 answer */
-    unsigned fail;         /* 500, nothing stored */
-    unsigned lose_answer;  /* stored, and then the connection breaks */
-    unsigned garbage;      /* stored, and the answer cannot be read */
-    bool down;             /* nothing gets through */
+    unsigned throttle;    /* a record: ProvisionedThroughputExceededException in a 200 answer */
+    unsigned fail;        /* 500, nothing stored */
+    unsigned lose_answer; /* stored, and then the connection breaks */
+    unsigned garbage;     /* stored, and the answer cannot be read */
+    bool down;            /* nothing gets through */
 };
 
 struct sim_call {
