@@ -13,9 +13,10 @@
 #include <sys/epoll.h>
 
 enum {
-    HTTP_SEND_BUFFER = 512 * 1024, /* bytes libcurl hands to send(2) at once, at most */
-    HTTP_HEADER_MAX = 256,         /* of an answer's header that we keep */
-    HTTP_OWN_HEADERS = 1,          /* "Expect:" */
+    HTTP_SEND_BUFFER = 512 * 1024,   /* bytes libcurl hands to send(2) at once, at most */
+    HTTP_RECEIVE_BUFFER = 64 * 1024, /* … and takes from recv(2): an answer to 500 records */
+    HTTP_HEADER_MAX = 256,           /* of an answer's header that we keep */
+    HTTP_OWN_HEADERS = 1,            /* "Expect:" */
 };
 
 /* A call's place: everything it needs was made before it came. */
@@ -313,6 +314,7 @@ static int http_slot_new(struct http *h)
     SET(CURLOPT_LOW_SPEED_TIME, (long)HTTP_STILL_S);
     SET(CURLOPT_QUICK_EXIT, 1L); /* or giving up a name that does not resolve waits for it */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_SEND_BUFFER);
+    SET(CURLOPT_BUFFERSIZE, (long)HTTP_RECEIVE_BUFFER);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_PROXY, ""); /* not even the environment's: not a setting yet */
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
