@@ -126,7 +126,6 @@ $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@$(LINK) -o $@ $^ -lcrypto $(LDLIBS)
 
 .SECONDARY:
-.PRECIOUS: $(BUILD)/tests/unit/%.o $(BUILD)/tests/sim/%.o $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/bench/%.o
 
 .PHONY: unit-programs fuzz-programs
 unit-programs: $(unit:%=$(BUILD)/unit/%) $(sim:%=$(BUILD)/sim/%)

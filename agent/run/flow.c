@@ -13,12 +13,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 enum {
     FLOW_QUANTUM = 512 * 1024, /* bytes read in a turn; then the network has its turn */
     FLOW_VISIT_MIN = 4 * 1024, /* … and what a look costs that finds nothing */
-    FLOW_SPARE_BATCHES = 2,    /* as deliver has them */
     FLOW_SAY_EVERY_MS = 60 * 1000,
 };
 
@@ -440,7 +440,7 @@ int flow_new(const struct config_flow *config, const struct service *service,
              const struct flow_place *place, struct flow **ret)
 {
     struct flow *f = calloc(1, sizeof *f);
-    size_t batches = config->max_in_flight + FLOW_SPARE_BATCHES;
+    size_t batches = config->max_in_flight + DELIVER_SPARE_BATCHES;
     int r;
 
     if (f == NULL)
@@ -451,7 +451,7 @@ int flow_new(const struct config_flow *config, const struct service *service,
     list_init(&f->tracked);
     list_init(&f->ready);
     loop_turn_init(&f->turn, flow_turn);
-    buf_init(&f->key, 16 * (size_t)KEY_JSON_MAX * 4);
+    buf_init(&f->key, 2 + 6 * (size_t)PATH_MAX); /* a path escaped whole, before it is cut */
     buf_init(&f->cut, service->record_max);
     r = ledger_pool_init(&f->pool, batches * MIN(config->batch_records, service->records_max));
     if (r == 0 && config->key_kind == CONFIG_KEY_CONST)

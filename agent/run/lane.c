@@ -149,7 +149,8 @@ static int lane_open_checkpoint(struct lane *l, const struct state *state)
     return r;
 }
 
-/* Half of what we may open is for log files; the rest is never needed, but spares thinking. */
+/* Three quarters of what we may open are for log files; a quarter, or at least LANE_OTHER_FDS, for the
+ * rest.  Of very few, log files get a quarter: the rest is needed first. */
 static size_t lane_file_limit(void)
 {
     struct rlimit limit;

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 enum {
-    DELIVER_SPARE_BATCHES = 2,       /* one to fill and one sealed, beside those in flight */
     DELIVER_TIMEOUT_MS = 300 * 1000, /* a request on a slow line; http ends a still one */
     DELIVER_SAY_EVERY_MS = 60 * 1000,
 };

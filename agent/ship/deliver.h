@@ -19,6 +19,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum {
+    DELIVER_SPARE_BATCHES = 2, /* one to fill and one sealed, beside in_flight_max */
+};
+
 struct client;
 struct deliver;
 struct loop;

@@ -35,7 +35,8 @@ int64_t follower_wall_ns(void)
 {
     struct timespec t;
 
-    /* The clock that file systems take birth times from: never behind one that was given before. */
+    /* The clock that file systems take birth times from.  Since kernel 6.13 some take a finer one:
+     * a birth may be up to a clock tick after what this says. */
     (void)clock_gettime(CLOCK_REALTIME_COARSE, &t);
     return (int64_t)t.tv_sec * follower_second_ns + t.tv_nsec;
 }
@@ -73,14 +74,21 @@ bool follower_has_finished(const struct follower *f, const struct source_id *id)
     return false;
 }
 
-static void source_close(struct follower *f, struct source *s)
+/* Takes the open descriptor away from `s`; the caller owns it now. */
+static int source_yield_fd(struct follower *f, struct source *s)
 {
-    if (s->fd < 0)
-        return;
-    close(s->fd);
+    int fd = s->fd;
+
     s->fd = -1;
     list_remove(&s->opened);
     f->descriptors->count--;
+    return fd;
+}
+
+static void source_close(struct follower *f, struct source *s)
+{
+    if (s->fd >= 0)
+        close(source_yield_fd(f, s));
 }
 
 static void source_adopt_fd(struct follower *f, struct source *s, int fd)
@@ -93,7 +101,7 @@ static void source_adopt_fd(struct follower *f, struct source *s, int fd)
 static void source_inode_event(struct watch_sub *sub, uint32_t mask, const char *name);
 
 int follower_add(struct follower *f, const struct source_id *id, struct cursor at, const char *path,
-                 int fd, void *slot, struct source **ret)
+                 int fd, struct follower_past *past, struct source **ret)
 {
     struct source *s = calloc(1, sizeof *s);
     int r;
@@ -101,7 +109,7 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     if (s == NULL)
         return -ENOMEM;
     s->id = *id;
-    s->at = at;
+    s->at = past != NULL ? past->at : at;
     s->fd = -1;
     s->path = strdup(path);
     s->follower = f;
@@ -112,7 +120,7 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     list_init(&s->names);
     r = s->path == NULL ? -ENOMEM : map_insert(&f->by_ino, &s->by_ino, follower_ino_hash(id));
     if (r == 0) {
-        r = f->events.met(f->events.user, s, slot);
+        r = f->events.met(f->events.user, s, past != NULL ? past->slot : NULL);
         if (r < 0)
             map_remove(&f->by_ino, &s->by_ino);
     }
@@ -124,6 +132,10 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     list_append(&f->named, &s->all);
     f->count++;
     source_adopt_fd(f, s, fd);
+    if (past != NULL) {
+        past->used = true;
+        past->source = s;
+    }
     *ret = s;
     return 0;
 }
@@ -344,13 +356,17 @@ void follower_orphan(struct follower *f, struct source *s)
     f->events.news(f->events.user, s);
 }
 
-static uint64_t grace_ms(const struct source *s)
+/* Whether nobody can open the file again: our descriptor is all that holds it. */
+static bool is_deleted(const struct source *s)
 {
     struct stat st;
 
-    if (s->fd >= 0 && fstat(s->fd, &st) == 0 && st.st_nlink == 0)
-        return FOLLOWER_DELETED_MS;
-    return FOLLOWER_RENAMED_MS;
+    return s->fd >= 0 && fstat(s->fd, &st) == 0 && st.st_nlink == 0;
+}
+
+static uint64_t grace_ms(const struct source *s)
+{
+    return is_deleted(s) ? FOLLOWER_DELETED_MS : FOLLOWER_RENAMED_MS;
 }
 
 /* Looks after one nameless source; it may be freed. */
@@ -501,23 +517,17 @@ static void meet(struct follower *f, struct name *n, const char *path, int fd,
 {
     struct follower_past *past = resume_find(f, fd, id, path);
     struct source *s = NULL, *previous = n->last;
-    struct cursor at;
+    struct cursor at = {0};
     int r = 0;
 
-    if (past != NULL)
-        at = past->at;
-    else
+    if (past == NULL)
         r = resume_place(f, n, path, fd, id, facts, &at);
     if (r == 0)
-        r = follower_add(f, id, at, path, fd, past != NULL ? past->slot : NULL, &s);
+        r = follower_add(f, id, at, path, fd, past, &s);
     if (r < 0) {
         close(fd);
         complain(f, n, path, r);
         return;
-    }
-    if (past != NULL) {
-        past->used = true;
-        past->source = s;
     }
     n->skip_size = 0;
 
@@ -529,7 +539,7 @@ static void meet(struct follower *f, struct name *n, const char *path, int fd,
     if (past != NULL)
         f->events.changed(f->events.user, s);
     log_debug("flow %s: '%s': following from byte %llu", follower_flow(f), path,
-              (unsigned long long)at.offset);
+              (unsigned long long)s->at.offset);
     f->events.news(f->events.user, s);
     close_beyond_limit(f->descriptors, s);
 }
@@ -684,13 +694,10 @@ static int renounce(struct source *s, struct follower *f, struct name **ret_name
     const struct source_id none = {.dev = s->id.dev, .born_ns = s->id.born_ns};
     struct source_id id = s->id;
     struct name *n = is_nameless(s) ? NULL : s->name;
-    int fd = s->fd;
+    int fd = source_yield_fd(f, s);
 
     assert(is_nameless(s) || n != NULL);
     watch_remove(f->watch, &s->sub);
-    list_remove(&s->opened);
-    f->descriptors->count--;
-    s->fd = -1;
     s->truncated = true;
     identify(f, s, &none);
     s->id.head_len = id.head_len; /* what a copy of it is known by */
@@ -798,9 +805,8 @@ void follower_hurry(struct follower *f)
     LIST_EACH(&f->nameless, node, after)
     {
         struct source *s = source_of(node);
-        struct stat st;
 
-        if (s->fd >= 0 && !s->ending && fstat(s->fd, &st) == 0 && st.st_nlink == 0)
+        if (!s->ending && is_deleted(s))
             begin_ending(f, s);
     }
 }

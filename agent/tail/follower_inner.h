@@ -71,11 +71,11 @@ struct source *follower_find_named(const struct follower *f, const char *path);
 /* Whether this file was read to its end lately and let go. */
 bool follower_has_finished(const struct follower *f, const struct source_id *id);
 
-/* A new source, which begins at `at`; `slot` is its past's, or NULL.  Nothing is called so yet:
- * follower_orphan, if nothing will be.  Takes `fd`.  The follower owns *ret.
+/* A new source, which goes on from `past`, or, if that is NULL, begins at `at`.  Nothing is called so
+ * yet: follower_orphan, if nothing will be.  Takes `fd`.  The follower owns *ret.
  * Errors: -ENOMEM, the met event's. */
 int follower_add(struct follower *f, const struct source_id *id, struct cursor at, const char *path,
-                 int fd, void *slot, struct source **ret);
+                 int fd, struct follower_past *past, struct source **ret);
 
 /* The last name that led to `s` does no more: from here on the tick looks after it. */
 void follower_orphan(struct follower *f, struct source *s);

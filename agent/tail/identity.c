@@ -102,7 +102,6 @@ int identity_read(struct digest *d, int fd, struct source_id *ret, struct identi
         .modified_ns = timestamp_ns(st.stx_mtime),
         .changed_ns = timestamp_ns(st.stx_ctime),
         .links = st.stx_nlink,
-        .owner = st.stx_uid,
     };
     return 0;
 }

@@ -9,7 +9,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 struct digest;
 
@@ -18,7 +17,6 @@ struct identity_facts {
     uint64_t size;
     int64_t modified_ns, changed_ns; /* mtime and ctime, since 1970 */
     uint32_t links;
-    uid_t owner;
 };
 
 /* Opens a log file for reading: never waits (a FIFO without a writer is refused later, by

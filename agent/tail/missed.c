@@ -20,14 +20,9 @@ static struct source *read_stranger(struct follower *f, struct neighbour *n, str
     struct follower_past *past = resume_find(f, n->fd, &n->id, n->path);
     struct source *s;
 
-    if (follower_add(f, &n->id, past != NULL ? past->at : at, n->path, n->fd,
-                     past != NULL ? past->slot : NULL, &s) < 0)
+    if (follower_add(f, &n->id, at, n->path, n->fd, past, &s) < 0)
         return NULL;
     n->fd = -1;
-    if (past != NULL) {
-        past->used = true;
-        past->source = s;
-    }
     log_info("flow %s: '%s': was rotated away; reading it from byte %llu", follower_flow(f),
              s->path, (unsigned long long)s->at.offset);
     follower_orphan(f, s);

@@ -114,11 +114,9 @@ static void claim_past(struct follower *f, struct follower_past *p)
 
         if ((!same && p->id.head_len == 0) || follower_find(f, &n->id) != NULL ||
             !identity_fits(f->digest, n->fd, &p->id, p->at) ||
-            follower_add(f, &n->id, p->at, n->path, n->fd, p->slot, &s) < 0)
+            follower_add(f, &n->id, p->at, n->path, n->fd, p, &s) < 0)
             continue;
         n->fd = -1;
-        p->used = true;
-        p->source = s;
         f->events.changed(f->events.user, s);
         if (strcmp(path, s->path) != 0)
             log_info("flow %s: '%s': is '%s' now; its rest is read from byte %llu",

@@ -127,11 +127,6 @@ void roster_forget(struct roster *r, struct name *n)
     free(n);
 }
 
-const char *roster_dir_path(const struct name *n)
-{
-    return n->dir->path[0] == '\0' ? "/" : n->dir->path;
-}
-
 int roster_path(const struct name *n, char to[PATH_MAX])
 {
     int len = snprintf(to, PATH_MAX, "%s/%s", n->dir->path, n->text);

@@ -3,7 +3,9 @@
  * A tree of the directories that lie on the way of a pattern, each watched by inotify, and the
  * matching names in them.  The roster knows names; what file stands behind one is the follower's.
  *
- *   1. A directory is watched before it is listed, so nothing that appears in between is missed.
+ *   1. A directory is watched before it is listed, so nothing that appears in between is missed.  One
+ *      that is only passed through, to subdirectories that are there, is watched for its own sake
+ *      alone: what else happens in it wakes nobody.
  *   2. What happens leads to a look at the name, never to a conclusion from the event itself.
  *   3. A directory that cannot be watched (limits, file systems where inotify is blind) is listed
  *      once a second instead, and that is said once.
@@ -76,8 +78,7 @@ void roster_look(struct roster *r, struct name *n);
 /* Lets go of a name that leads nowhere. */
 void roster_forget(struct roster *r, struct name *n);
 
-/* The directory's path, and a name's whole one.  Errors: -ENAMETOOLONG. */
-const char *roster_dir_path(const struct name *n);
+/* A name's whole path.  Errors: -ENAMETOOLONG. */
 int roster_path(const struct name *n, char to[PATH_MAX]);
 
 /* Whether a path is one that the globs mean. */
