@@ -69,7 +69,7 @@ LINK    = $(CC) $(KT_CFLAGS) $(CFLAGS) $(KT_LDFLAGS) $(LDFLAGS)
 
 $(BUILD)/common/%.o: KT_INCLUDE = -Icommon
 $(BUILD)/agent/%.o:  KT_INCLUDE = -Icommon -Iagent
-$(BUILD)/tests/%.o:  KT_INCLUDE = -Icommon -Iagent -Itests/sim
+$(BUILD)/tests/%.o:  KT_INCLUDE = -Icommon -Iagent -Itests/sim -Itests/unit
 
 # ./kinetail is the ordinary build; another one (sanitizers) stays in its own directory.
 ifeq ($(BUILD),build)

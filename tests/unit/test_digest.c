@@ -12,43 +12,10 @@
 
 #include <cmocka.h>
 
+#include "counted_malloc.h"
 #include "util.h"
 
 /* -- counting what is allocated -------------------------------------------------------------- */
-
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&                             \
-    !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
-#define COUNT_LIBC 1 /* a sanitizer has its own malloc; there only libcrypto is counted */
-#endif
-
-static size_t allocations;
-
-#ifdef COUNT_LIBC
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *ptr, size_t size);
-
-void *malloc(size_t size)
-{
-    allocations++;
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t count, size_t size)
-{
-    allocations++;
-    return __libc_calloc(count, size);
-}
-
-void *realloc(void *ptr, size_t size)
-{
-    allocations++;
-    return __libc_realloc(ptr, size);
-}
-#endif
 
 static void *crypto_malloc(size_t size, const char *file, int line)
 {

@@ -6,6 +6,7 @@
 
 #include "world.h"
 
+#include "counted_malloc.h"
 #include "util.h"
 
 #include <fcntl.h>
@@ -17,44 +18,7 @@
 
 #include <cmocka.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTING 0 /* the sanitizers bring their own malloc */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define COUNTING 0
-#endif
-#endif
-#ifndef COUNTING
-#define COUNTING 1
-#endif
-
 enum { WARM_LINES = 20000, LINES = 200000 };
-
-static uint64_t allocations;
-
-#if COUNTING
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t count, size_t size);
-extern void *__libc_realloc(void *ptr, size_t size);
-
-void *malloc(size_t size)
-{
-    allocations++;
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t count, size_t size)
-{
-    allocations++;
-    return __libc_calloc(count, size);
-}
-
-void *realloc(void *ptr, size_t size)
-{
-    allocations++;
-    return __libc_realloc(ptr, size);
-}
-#endif
 
 static uint64_t arrived;
 
@@ -118,7 +82,7 @@ static void an_allocation_is_counted(void **state)
 
     (void)state;
     free(p);
-    if (COUNTING)
+    if (COUNTED_MALLOC)
         assert_int_equal(allocations, before + 1);
 }
 
