@@ -353,6 +353,21 @@ void lane_stop(struct lane *l)
     loop_timer_set(l->loop, &l->drain, loop_now_ms(l->loop) + l->config->drain_timeout_ms);
 }
 
+/* Writes all notes and makes them durable before it returns: blocks, so only where nothing else is to
+ * be done.  A journal that cannot be written to is replaced by a new generation. */
+static int lane_commit(struct lane *l)
+{
+    int r = checkpoint_write(l->checkpoint);
+
+    if (r < 0 && !checkpoint_wants_job(l->checkpoint))
+        return r;
+    r = checkpoint_job_begin(l->checkpoint);
+    if (r < 0)
+        return r;
+    checkpoint_job_run(l->checkpoint);
+    return checkpoint_job_end(l->checkpoint);
+}
+
 void lane_start(struct lane *l)
 {
     size_t files = 0;
@@ -365,11 +380,7 @@ void lane_start(struct lane *l)
 
     /* Where each file begins is durable before the first line is read: a crash from here on must
      * not move a beginning "at the end" further on. */
-    r = checkpoint_write(l->checkpoint);
-    if (r == 0 && (r = checkpoint_job_begin(l->checkpoint)) == 0) {
-        checkpoint_job_run(l->checkpoint);
-        r = checkpoint_job_end(l->checkpoint);
-    }
+    r = lane_commit(l);
     if (r < 0)
         lane_say_checkpoint(l, "writing where the files begin", r);
     log_info("kinetail " KINETAIL_VERSION ": following %zu files in %zu flows", files,
@@ -405,14 +416,7 @@ int lane_finish(struct lane *l)
     l->job_runs = false;
     for (size_t i = 0; i < l->flow_count; i++)
         flow_finish(l->flows[i]);
-    r = checkpoint_write(l->checkpoint);
-    if (r == 0 || checkpoint_wants_job(l->checkpoint)) {
-        r = checkpoint_job_begin(l->checkpoint);
-        if (r == 0) {
-            checkpoint_job_run(l->checkpoint);
-            r = checkpoint_job_end(l->checkpoint);
-        }
-    }
+    r = lane_commit(l);
     if (r < 0)
         log_error("checkpoint: the last one could not be written: %s; some lines will be sent "
                   "again",
