@@ -3,13 +3,17 @@
 #include "digest.h"
 #include "util.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { IDENTITY_STEP = 64 * 1024 };
+enum {
+    IDENTITY_STEP = 64 * 1024,
+    IDENTITY_BEFORE = 4096, /* bytes before a place in which to look for its rungs */
+};
 
 int identity_open(const char *path, bool follow_symlinks)
 {
@@ -127,17 +131,61 @@ bool identity_grow_head(struct digest *d, int fd, struct source_id *id)
     return true;
 }
 
+/* The anchor of the place behind the last byte of `before`. */
+static uint64_t anchor_of(struct digest *d, struct slice before, uint64_t offset)
+{
+    uint32_t len = cursor_anchor_len(offset);
+
+    assert(before.len >= len);
+    return len > 0 ? digest_hash64(d, slice_from(before, before.len - len)) : 0;
+}
+
+struct cursor identity_place(struct digest *d, struct slice before, uint64_t offset,
+                             const struct cursor *earlier)
+{
+    struct cursor c = {.offset = offset, .anchor = anchor_of(d, before, offset)};
+    size_t count = 0, end = before.len;
+
+    while (count < CURSOR_RUNGS && end > 0) {
+        /* The line that ends at `end` begins behind the newline before it. */
+        const char *newline = memrchr(before.ptr, '\n', end - 1);
+        size_t line = newline != NULL ? (size_t)(newline - before.ptr) + 1 : 0;
+        uint64_t at = offset - (before.len - line);
+
+        if ((newline == NULL && at > 0) || line < cursor_anchor_len(at) ||
+            before.len - line > UINT32_MAX)
+            break;
+        c.rungs[count].back = (uint32_t)(before.len - line);
+        c.rungs[count++].hash = (uint32_t)anchor_of(d, slice_first(before, line), at);
+        end = line;
+    }
+
+    /* Further back than what is in memory: what was known of the place before this one. */
+    for (size_t i = 0; earlier != NULL && count < CURSOR_RUNGS && i <= CURSOR_RUNGS; i++) {
+        uint64_t below = i == 0 ? 0 : earlier->rungs[i - 1].back, back;
+        if (i > 0 && below == 0)
+            break;
+        back = offset - earlier->offset + below;
+        if (back == 0 || back > UINT32_MAX || (count > 0 && back <= c.rungs[count - 1].back))
+            continue;
+        c.rungs[count].back = (uint32_t)back;
+        c.rungs[count++].hash =
+            i == 0 ? (uint32_t)earlier->anchor : earlier->rungs[i - 1].hash;
+    }
+    return c;
+}
+
 int identity_cursor(struct digest *d, int fd, uint64_t offset, struct cursor *ret)
 {
-    char before[CURSOR_ANCHOR_MAX];
-    uint32_t len = cursor_anchor_len(offset);
+    char before[IDENTITY_BEFORE];
+    size_t len = (size_t)MIN(offset, (uint64_t)sizeof before);
     ssize_t n = read_at(fd, before, len, offset - len);
 
     if (n < 0)
         return (int)n;
     if ((size_t)n < len)
         return -ESTALE;
-    *ret = (struct cursor){offset, len > 0 ? digest_hash64(d, (struct slice){before, len}) : 0};
+    *ret = identity_place(d, (struct slice){before, len}, offset, NULL);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #define IDENTITY_H
 
 #include "cursor.h"
+#include "slice.h"
 #include "source_id.h"
 
 #include <stdbool.h>
@@ -32,7 +33,13 @@ int identity_read(struct digest *d, int fd, struct source_id *ret,
  * begins as it did; true if it grew. */
 bool identity_grow_head(struct digest *d, int fd, struct source_id *id);
 
-/* The place before `offset`, with its anchor read from the file.
+/* The place at `offset`, behind the last byte of `before`, which has the anchor's bytes at least.
+ * `earlier` (or NULL) is a place that was known before it: rungs that `before` does not reach to
+ * are taken from there. */
+struct cursor identity_place(struct digest *d, struct slice before, uint64_t offset,
+                             const struct cursor *earlier);
+
+/* The place before `offset`, with its anchor and its rungs read from the file.
  * Errors: -ESTALE if the file is shorter; pread(2)'s. */
 int identity_cursor(struct digest *d, int fd, uint64_t offset, struct cursor *ret);
 

@@ -147,7 +147,6 @@ int source_read(struct source *s, struct reader *r, bool take_half, struct sourc
 struct cursor source_cursor(const struct source *s, const struct reader *r,
                             const struct source_chunk *chunk, uint64_t offset)
 {
-    uint32_t len = cursor_anchor_len(offset);
     const char *end = chunk->text.ptr + (offset - s->at.offset);
     struct cursor c;
 
@@ -158,10 +157,11 @@ struct cursor source_cursor(const struct source *s, const struct reader *r,
     if (offset - s->at.offset > chunk->text.len) {
         if (identity_cursor(r->digest, s->fd, offset, &c) == 0)
             return c;
-        return (struct cursor){offset, 0}; /* will not be found again, and the file is read anew */
+        /* will not be found again, and the file is read anew */
+        return (struct cursor){.offset = offset};
     }
-    assert(end - len >= r->memory);
-    return (struct cursor){offset, digest_hash64(r->digest, (struct slice){end - len, len})};
+    return identity_place(r->digest, (struct slice){r->memory, (size_t)(end - r->memory)}, offset,
+                          &s->at);
 }
 
 void source_move(struct source *s, struct cursor to)

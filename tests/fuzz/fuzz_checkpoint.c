@@ -134,7 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     /* Noted and written, not only as a snapshot. */
     for (s = NULL; (s = checkpoint_next(c, s)) != NULL;)
-        checkpoint_note(c, s, (struct cursor){checkpoint_cursor(s).offset / 2, 3});
+        checkpoint_note(c, s, (struct cursor){.offset = checkpoint_cursor(s).offset / 2, .anchor = 3});
     tell(c, &before);
     assert(checkpoint_write(c) == 0);
     assert(checkpoint_job_begin(c) == 0);

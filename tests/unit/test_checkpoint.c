@@ -24,7 +24,7 @@
 
 static struct cursor at(uint64_t offset)
 {
-    return (struct cursor){offset, offset * 31 + 1};
+    return (struct cursor){.offset = offset, .anchor = offset * 31 + 1};
 }
 
 /* --- a directory of its own --- */
@@ -196,7 +196,8 @@ static void test_round_trips(void **state)
          .handle_len = SOURCE_HANDLE_MAX},
         {.dev = 1, .ino = 2, .born_ns = -3, .head_len = 1, .handle_type = -129, .handle_len = 1},
     };
-    struct cursor places[] = {{0, 0}, {UINT64_MAX, UINT64_MAX}, {5, 0}};
+    struct cursor places[] = {
+        {.offset = 0}, {.offset = UINT64_MAX, .anchor = UINT64_MAX}, {.offset = 5}};
     struct checkpoint *c = reopen(NULL, NULL);
     size_t n = 0;
 

@@ -13,7 +13,7 @@
 
 static struct cursor at(uint64_t offset)
 {
-    return (struct cursor){offset, offset * 7};
+    return (struct cursor){.offset = offset, .anchor = offset * 7};
 }
 
 /* --- stories ---
