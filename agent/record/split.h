@@ -21,4 +21,14 @@ static inline bool split_next(struct slice *in, struct slice *ret_line)
     return true;
 }
 
+/* How many zeros a line begins with: a hole in the file, no text. */
+static inline size_t split_zeros(struct slice line)
+{
+    size_t n = 0;
+
+    while (n < line.len && line.ptr[n] == '\0')
+        n++;
+    return n;
+}
+
 #endif

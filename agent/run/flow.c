@@ -48,7 +48,7 @@ struct flow {
     const struct source *key_source;
     size_t key_len;
     struct buf cut; /* scratch for a line that is cut */
-    struct log_limit cut_said, read_said;
+    struct log_limit cut_said, read_said, zeros_said;
     bool started, draining, full;
 };
 
@@ -149,16 +149,31 @@ static bool flow_put(struct flow *f, struct visit *v, struct slice data)
     return true;
 }
 
+/* Zeros that a hole in the file has left; no text of anybody's. */
+static void flow_pass_zeros(struct flow *f, const struct source *s, uint64_t count)
+{
+    uint64_t held;
+
+    f->stats.zero_bytes += count;
+    if (log_limit_pass(&f->zeros_said, loop_now_ms(f->place.loop), FLOW_SAY_EVERY_MS, &held))
+        log_info("flow %s: '%s': passed over %llu zero bytes: its writer does not append "
+                 "(O_APPEND), so that truncating leaves a hole",
+                 f->config->name, s->path, (unsigned long long)count);
+}
+
 /* Turns a chunk's lines into records until it ends or the batches are full. */
 static void flow_take_lines(struct flow *f, struct visit *v)
 {
     struct slice in = v->chunk->text, line;
 
     while (split_next(&in, &line)) {
-        struct slice data = {line.ptr, line.len + f->config->newline};
+        size_t zeros = split_zeros(line);
+        struct slice data = {line.ptr + zeros, line.len - zeros + f->config->newline};
 
         if (!flow_put(f, v, data))
             return;
+        if (zeros > 0)
+            flow_pass_zeros(f, v->tracked->source, zeros);
         v->offset += line.len + 1;
     }
 }
@@ -217,6 +232,10 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
     case SOURCE_LONG:
         if (flow_put(f, &v, chunk.text))
             v.offset = chunk.end;
+        break;
+    case SOURCE_ZEROS:
+        flow_pass_zeros(f, s, chunk.end - v.offset);
+        v.offset = chunk.end;
         break;
     case SOURCE_HALF:
         if (flow_put(f, &v, chunk.text)) {

@@ -47,7 +47,7 @@ struct flow_place {
 };
 
 struct flow_stats {
-    uint64_t lines_read, bytes_read, lines_cut, half_lines;
+    uint64_t lines_read, bytes_read, lines_cut, half_lines, zero_bytes;
 };
 
 /* Borrows `config` until flow_free.  Errors: -ENOMEM; deliver_new's, follower_new's. */

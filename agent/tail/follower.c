@@ -719,14 +719,15 @@ static int renounce(struct source *s, struct follower *f, struct name **ret_name
 }
 
 /* The content that took the place of another one is a source of its own.  Takes `fd`. */
-static struct source *begin_anew(struct follower *f, int fd, const char *path, struct name *n)
+static struct source *begin_anew(struct follower *f, int fd, const char *path, struct name *n,
+                                 struct cursor at)
 {
     struct identity_facts facts;
     struct source_id id;
     struct source *s;
 
     if (identity_read(f->digest, fd, &id, &facts) < 0 ||
-        follower_add(f, &id, (struct cursor){0}, path, fd, NULL, &s) < 0) {
+        follower_add(f, &id, at, path, fd, NULL, &s) < 0) {
         close(fd);
         s = NULL;
     } else if (n != NULL) {
@@ -739,20 +740,13 @@ static struct source *begin_anew(struct follower *f, int fd, const char *path, s
     return s;
 }
 
-void follower_stale(struct follower *f, struct source *s)
+/* Looks for what `s` had beyond its place before its file was truncated.  Returns the source that
+ * the new content is read after. */
+static struct source *go_on_elsewhere(struct follower *f, struct source *s, const char *path)
 {
-    struct source *anew, *last = s;
+    struct source *last = s;
     struct neighbours all;
     struct neighbour *copy;
-    struct name *n;
-    char path[PATH_MAX];
-    int fd;
-
-    log_info("flow %s: '%s': was truncated or written anew; reading it from its start",
-             follower_flow(f), s->path);
-    (void)snprintf(path, sizeof path, "%s", s->path);
-    fd = renounce(s, f, &n);
-    anew = begin_anew(f, fd, path, n);
 
     neighbours_find(&f->scope, path, 0, &all);
     copy = find_copy(f, s, &all);
@@ -772,6 +766,33 @@ void follower_stale(struct follower *f, struct source *s)
         follower_orphan(f, s);
     }
     neighbours_done(&all);
+    return last;
+}
+
+void follower_stale(struct follower *f, struct source *s)
+{
+    struct cursor at = {0};
+    bool shortened = identity_find_rung(f->digest, s->fd, &s->at, &at);
+    struct source *anew, *last = s;
+    struct name *n;
+    char path[PATH_MAX];
+    int fd;
+
+    if (shortened)
+        log_info("flow %s: '%s': was shortened; reading on from byte %llu", follower_flow(f),
+                 s->path, (unsigned long long)at.offset);
+    else
+        log_info("flow %s: '%s': was truncated or written anew; reading it from its start",
+                 follower_flow(f), s->path);
+    (void)snprintf(path, sizeof path, "%s", s->path);
+    fd = renounce(s, f, &n);
+    anew = begin_anew(f, fd, path, n, at);
+    if (shortened) {
+        s->ending = s->at_end = true;
+        follower_orphan(f, s);
+    } else {
+        last = go_on_elsewhere(f, s, path);
+    }
     if (anew != NULL) {
         follower_put_after(anew, last);
         f->events.news(f->events.user, anew);

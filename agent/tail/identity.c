@@ -1,6 +1,7 @@
 #include "tail/identity.h"
 
 #include "digest.h"
+#include "slice.h"
 #include "util.h"
 
 #include <assert.h>
@@ -13,6 +14,7 @@
 enum {
     IDENTITY_STEP = 64 * 1024,
     IDENTITY_BEFORE = 4096, /* bytes before a place in which to look for its rungs */
+    IDENTITY_DIFFERENT = 3, /* lines that a file written anew does not begin with by chance */
 };
 
 int identity_open(const char *path, bool follow_symlinks)
@@ -196,6 +198,41 @@ bool identity_fits(struct digest *d, int fd, const struct source_id *id, struct 
 
     return read_head(d, fd, id->head_len, &head) == 0 && head == id->head_hash &&
            identity_cursor(d, fd, at.offset, &now) == 0 && now.anchor == at.anchor;
+}
+
+/* Whether the last few kilobytes before `offset` have different lines. */
+static bool has_different_lines(int fd, uint64_t offset)
+{
+    char before[IDENTITY_BEFORE];
+    size_t len = (size_t)MIN(offset, (uint64_t)sizeof before);
+    ssize_t n = read_at(fd, before, len, offset - len);
+    struct slice text = {before, n > 0 ? (size_t)n : 0}, last = {NULL, 0};
+    int different = 0;
+
+    while (text.len > 0 && different < IDENTITY_DIFFERENT) {
+        const char *newline = memchr(text.ptr, '\n', text.len);
+        size_t line = newline != NULL ? (size_t)(newline - text.ptr) + 1 : text.len;
+
+        different += !slice_equal(slice_first(text, line), last);
+        last = slice_first(text, line);
+        text = slice_from(text, line);
+    }
+    return different == IDENTITY_DIFFERENT;
+}
+
+bool identity_find_rung(struct digest *d, int fd, const struct cursor *at, struct cursor *ret)
+{
+    for (size_t i = 0; i < CURSOR_RUNGS && at->rungs[i].back != 0; i++) {
+        struct cursor place;
+
+        if (at->rungs[i].back < at->offset &&
+            identity_cursor(d, fd, at->offset - at->rungs[i].back, &place) == 0 &&
+            (uint32_t)place.anchor == at->rungs[i].hash && has_different_lines(fd, place.offset)) {
+            *ret = place;
+            return true;
+        }
+    }
+    return false;
 }
 
 int identity_last_line(int fd, uint64_t size, uint64_t *ret_offset)

@@ -46,6 +46,11 @@ int identity_cursor(struct digest *d, int fd, uint64_t offset, struct cursor *re
 /* Whether the file begins with this head and has this place. */
 bool identity_fits(struct digest *d, int fd, const struct source_id *id, struct cursor at);
 
+/* Where to go on in a file that was shortened by a few bytes, so that `at` does not hold any more:
+ * the highest of its rungs that does, if what stands before it is so much text that a file written
+ * anew cannot begin with it by chance (a header can). */
+bool identity_find_rung(struct digest *d, int fd, const struct cursor *at, struct cursor *ret);
+
 /* The beginning of the last line: behind the last newline before `size`, or 0.
  * Errors: pread(2)'s. */
 int identity_last_line(int fd, uint64_t size, uint64_t *ret_offset);

@@ -29,6 +29,17 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
             return p;
     }
 
+    /* The same file, shortened by a few bytes meanwhile. */
+    for (n = map_find(&f->past_by_ino, follower_ino_hash(id)); n != NULL; n = map_find_next(n)) {
+        struct follower_past *p = CONTAINER_OF(n, struct follower_past, node);
+        if (!p->used && source_id_is_same_object(&p->id, id) &&
+            identity_find_rung(f->digest, fd, &p->at, &p->at)) {
+            log_info("flow %s: '%s': was shortened; reading on from byte %llu", follower_flow(f),
+                     path, (unsigned long long)p->at.offset);
+            return p;
+        }
+    }
+
     /* The same content under the same name is the same log, if a copy took the file's place. */
     for (size_t i = 0; f->starting && i < f->past_count; i++) {
         struct follower_past *p = &f->past[i];

@@ -103,6 +103,45 @@ static int source_search(struct source *s, struct reader *r, struct source_chunk
     return SOURCE_LONG;
 }
 
+static size_t count_zeros(struct slice text)
+{
+    size_t n = 0;
+
+    while (n < text.len && text.ptr[n] == '\0')
+        n++;
+    return n;
+}
+
+/* The next place from `from` on where the file system has data; the end, if there is none. */
+static uint64_t source_next_data(const struct source *s, uint64_t from)
+{
+    off_t data = lseek(s->fd, (off_t)from, SEEK_DATA);
+
+    if (data < 0 && errno == ENXIO)
+        data = lseek(s->fd, 0, SEEK_END);
+    return data < 0 ? from : MAX((uint64_t)data, from); /* without SEEK_DATA all of it is data */
+}
+
+/* Looks for the end of the zeros at `at`, one chunk a call. */
+static int source_pass_zeros(struct source *s, struct reader *r, bool take_half,
+                             struct source_chunk *ret)
+{
+    uint64_t from = source_next_data(s, MAX(s->zeros, s->at.offset));
+    ssize_t n = source_pread(s, r->memory, SOURCE_CHUNK, from);
+    size_t zeros;
+
+    if (n < 0)
+        return (int)n;
+    zeros = count_zeros((struct slice){r->memory, (size_t)n});
+    s->zeros = from + zeros;
+    if (zeros == (size_t)n && n > 0)
+        return SOURCE_MORE;
+    if (n == 0 && !take_half)
+        return SOURCE_END;
+    *ret = (struct source_chunk){.text = {r->memory, 0}, .end = s->zeros};
+    return SOURCE_ZEROS;
+}
+
 int source_read(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret)
 {
     struct slice text;
@@ -121,6 +160,8 @@ int source_read(struct source *s, struct reader *r, bool take_half, struct sourc
     e = source_fetch(s, r, SOURCE_CHUNK, &text);
     if (e < 0)
         return e;
+    if (text.len > 0 && text.ptr[0] == '\0')
+        return source_pass_zeros(s, r, take_half, ret);
     newline = text.len > 0 ? memrchr(text.ptr, '\n', text.len) : NULL;
     if (newline == NULL && text.len == SOURCE_CHUNK && r->line_max + 1 > SOURCE_CHUNK) {
         e = source_fetch(s, r, r->line_max + 1, &text);
@@ -153,7 +194,7 @@ struct cursor source_cursor(const struct source *s, const struct reader *r,
     if (offset == s->at.offset)
         return s->at;
 
-    /* Behind a line that was cut the bytes before the place are not in memory. */
+    /* Behind a line that was cut, or zeros, the bytes before the place are not in memory. */
     if (offset - s->at.offset > chunk->text.len) {
         if (identity_cursor(r->digest, s->fd, offset, &c) == 0)
             return c;
@@ -167,5 +208,5 @@ struct cursor source_cursor(const struct source *s, const struct reader *r,
 void source_move(struct source *s, struct cursor to)
 {
     s->at = to;
-    s->scanned = 0;
+    s->scanned = s->zeros = 0;
 }

@@ -5,6 +5,9 @@
  *   3. Every read looks again at the anchor before `at`: what was truncated and written anew is
  *      noticed even if it is longer than before (-ESTALE).
  *   4. pread(2), never mmap(2): a truncated mapping would be SIGBUS.
+ *   5. Zeros at the beginning of a line are no text: a writer that does not append has left a hole
+ *      there.  They are passed over once something stands behind them; until then it may be room
+ *      that is still to be written to.
  *
  * The follower owns sources and says what they are called; the flow reads them. */
 #ifndef SOURCE_H
@@ -29,6 +32,7 @@ struct source {
     struct cursor at;
     int fd;           /* -1: closed while there is no news */
     uint64_t scanned; /* > at.offset: up to here the line at `at` has no newline */
+    uint64_t zeros;   /* > at.offset: up to here there are only zeros */
     char *path;       /* owns: what it is called, or was called last */
     void *user;       /* the flow's */
 
@@ -64,7 +68,8 @@ enum source_news {
     SOURCE_END,   /* no whole line is there now */
     SOURCE_LINES, /* `text` is whole lines, newlines included */
     SOURCE_LONG,  /* `text` is the beginning of one line longer than line_max; it ends at `end` */
-    SOURCE_MORE,  /* a long line's end was not found yet, but there is more to look at */
+    SOURCE_ZEROS, /* nothing but zeros up to `end`; `text` is empty */
+    SOURCE_MORE,  /* the end of a long line or of zeros was not found yet, but there is more to see */
     SOURCE_HALF,  /* only when asked for: `text` is all that is there, without a newline */
 };
 
