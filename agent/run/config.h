@@ -34,7 +34,8 @@ struct config_flow {           /* owns its texts */
     struct config_texts files; /* absolute globs, at least one */
     struct config_texts exclude;
     bool from_start; /* from = "start" */
-    bool follow_symlinks;
+    bool follow_symlinks, follow_hard_links;
+    uint64_t held_limit; /* bytes; 0: none */
     char *stream; /* a name, or NULL; exactly one of stream and stream_arn */
     char *stream_arn;
     bool newline; /* the record keeps the newline of its line */

@@ -41,6 +41,7 @@ struct flow {
     struct follower_past *past; /* owns; lent to the follower */
     struct ledger_pool pool;
     size_t past_count;
+    struct buf past_paths; /* what their paths are in */
     struct list tracked, ready;
     struct loop_turn turn;
     struct flow_stats stats;
@@ -366,6 +367,30 @@ static void flow_left(void *user, struct source *s)
     s->user = NULL;
 }
 
+/* A quiet source is forgotten but for its place. */
+static void *flow_rest(void *user, struct source *s)
+{
+    struct flow *f = user;
+    struct tracked *t = s->user;
+    void *slot = t->slot;
+
+    if (!list_is_empty(&t->ready))
+        return NULL;
+    if (f->key_source == s)
+        f->key_source = NULL;
+    list_remove(&t->all);
+    free(t);
+    s->user = NULL;
+    return slot;
+}
+
+static void flow_recall(void *user, void *slot, struct source_id *ret_id, struct cursor *ret_at)
+{
+    (void)user;
+    *ret_id = *checkpoint_id(slot);
+    *ret_at = checkpoint_cursor(slot);
+}
+
 static void flow_lost(void *user, void *slot)
 {
     struct flow *f = user;
@@ -396,6 +421,14 @@ static int flow_new_deliver(struct flow *f)
                        &f->deliver);
 }
 
+static void flow_free_past(struct flow *f)
+{
+    free(f->past);
+    f->past = NULL;
+    f->past_count = 0;
+    buf_done(&f->past_paths);
+}
+
 /* What the checkpoint knows of this flow's sources.  The paths are copied: a slot's changes when its
  * file is called otherwise, but what it was called then is what we search by. */
 static int flow_gather_past(struct flow *f)
@@ -403,10 +436,16 @@ static int flow_gather_past(struct flow *f)
     struct checkpoint *c = f->place.checkpoint;
     struct slice name = slice_of(f->config->name);
     struct checkpoint_slot *s = NULL;
-    size_t count = 0;
+    size_t count = 0, at = 0;
 
-    while ((s = checkpoint_next(c, s)) != NULL)
-        count += slice_equal(checkpoint_flow(s), name);
+    buf_init(&f->past_paths, SIZE_MAX);
+    while ((s = checkpoint_next(c, s)) != NULL) {
+        if (!slice_equal(checkpoint_flow(s), name))
+            continue;
+        count++;
+        if (buf_append(&f->past_paths, checkpoint_path(s)) < 0)
+            return -ENOMEM;
+    }
     f->past = calloc(MAX(count, (size_t)1), sizeof(*f->past));
     if (f->past == NULL)
         return -ENOMEM;
@@ -415,9 +454,8 @@ static int flow_gather_past(struct flow *f)
 
         if (!slice_equal(checkpoint_flow(s), name))
             continue;
-        path.ptr = strndup(path.ptr, path.len);
-        if (path.ptr == NULL)
-            return -ENOMEM;
+        path.ptr = f->past_paths.ptr + at;
+        at += path.len;
         f->past[f->past_count++] = (struct follower_past){
             .id = *checkpoint_id(s),
             .at = checkpoint_cursor(s),
@@ -438,7 +476,10 @@ static int flow_new_follower(struct flow *f)
                    .file_count = c->files.count,
                    .exclude = c->exclude.items,
                    .exclude_count = c->exclude.count,
-                   .follow_symlinks = c->follow_symlinks},
+                   .follow_symlinks = c->follow_symlinks,
+                   .own = f->place.own},
+        .follow_hard_links = c->follow_hard_links,
+        .held_limit = c->held_limit,
         .from_start = c->from_start,
         .known = checkpoint_knows_flow(f->place.checkpoint, slice_of(c->name)),
         .alive_ns = report->written_ns,
@@ -446,7 +487,8 @@ static int flow_new_follower(struct flow *f)
         .all_new = report->damaged > 0 || report->moved_aside > 0,
     };
     const struct follower_events events = {
-        flow_met, flow_news, flow_changed, flow_is_settled, flow_left, flow_lost, f};
+        flow_met,  flow_news, flow_changed, flow_is_settled, flow_left,
+        flow_lost, flow_rest, flow_recall,  f};
     int r = flow_gather_past(f);
 
     if (r < 0)
@@ -494,19 +536,19 @@ void flow_free(struct flow *f)
     follower_free(f->follower);
     for (struct list *n; (n = list_take(&f->tracked)) != NULL;)
         free(CONTAINER_OF(n, struct tracked, all));
-    for (size_t i = 0; i < f->past_count; i++)
-        free((char *)(uintptr_t)f->past[i].path.ptr);
+    flow_free_past(f);
     loop_turn_cancel(&f->turn);
     ledger_pool_done(&f->pool);
     buf_done(&f->key);
     buf_done(&f->cut);
-    free(f->past);
     free(f);
 }
 
 void flow_start(struct flow *f)
 {
     follower_start(f->follower);
+    if (follower_forget_past(f->follower))
+        flow_free_past(f);
     if (checkpoint_add_flow(f->place.checkpoint, slice_of(f->config->name)) < 0)
         log_error("flow %s: out of memory", f->config->name);
     f->place.noted(f->place.user);

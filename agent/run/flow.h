@@ -12,6 +12,7 @@
 #define FLOW_H
 
 #include "ship/deliver.h"
+#include "tail/roster.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,6 +42,7 @@ struct flow_place {
     struct client *client;
     struct checkpoint *checkpoint;
     const struct checkpoint_report *report;
+    struct roster_own own;     /* the directory of our own state */
     int64_t began_ns;          /* wall time of the program's start */
     void (*noted)(void *user); /* the checkpoint has news to write */
     void *user;

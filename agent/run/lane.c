@@ -22,6 +22,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 enum {
     LANE_SYNC_MS = 1000,       /* from the first fact written to its sync */
@@ -211,8 +212,11 @@ static int lane_new_client(struct lane *l)
     return r;
 }
 
-static int lane_new_flows(struct lane *l)
+static int lane_new_flows(struct lane *l, const struct state *state)
 {
+    struct stat own = {0};
+
+    (void)fstat(state->dir_fd, &own);
     const struct flow_place place = {
         .loop = l->loop,
         .watch = l->watch,
@@ -223,6 +227,7 @@ static int lane_new_flows(struct lane *l)
         .client = l->client,
         .checkpoint = l->checkpoint,
         .report = &l->report,
+        .own = {own.st_dev, own.st_ino},
         .began_ns = l->world.began_ns,
         .noted = lane_noted,
         .user = l,
@@ -285,7 +290,7 @@ int lane_new(const struct config *config, const struct state *state, const struc
                   r == -EMFILE ? "; raise fs.inotify.max_user_instances" : "");
         goto out;
     }
-    if ((r = lane_new_client(l)) < 0 || (r = lane_new_flows(l)) < 0)
+    if ((r = lane_new_client(l)) < 0 || (r = lane_new_flows(l, state)) < 0)
         goto out;
     *ret = l;
     return 0;

@@ -3,7 +3,9 @@
 #include "digest.h"
 #include "run/log.h"
 #include "run/loop.h"
+#include "tail/copies.h"
 #include "tail/follower_inner.h"
+#include "tail/generation.h"
 #include "tail/identity.h"
 #include "tail/missed.h"
 #include "tail/neighbours.h"
@@ -19,17 +21,6 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
-
-enum {
-    FOLLOWER_TICK_MS = 1000,         /* looks after files without a name */
-    FOLLOWER_RENAMED_MS = 60 * 1000, /* a writer may hold a renamed file for so long */
-    FOLLOWER_DELETED_MS = 15 * 1000, /* … and a deleted one, whose space we hold with it */
-};
-
-static struct source *source_of(struct list *node)
-{
-    return CONTAINER_OF(node, struct source, all);
-}
 
 int64_t follower_wall_ns(void)
 {
@@ -55,53 +46,62 @@ struct source *follower_find(const struct follower *f, const struct source_id *i
     return NULL;
 }
 
-struct source *follower_find_named(const struct follower *f, const char *path)
+struct source *follower_find_named(struct follower *f, const char *path)
 {
-    LIST_EACH(&f->named, node, after)
-    {
-        if (strcmp(source_of(node)->path, path) == 0)
-            return source_of(node);
-    }
-    return NULL;
+    struct name *n = roster_find(f->roster, path);
+
+    if (n == NULL)
+        return NULL;
+    return n->resting ? resting_wake(f, n) : n->source;
+}
+
+/* For generation_has_base: a path whose last part is replaced by each possible base in turn. */
+struct base_search {
+    const struct follower *follower;
+    char path[PATH_MAX];
+    size_t dir_len;
+    struct name *found;
+};
+
+static bool is_base(void *user, struct slice base)
+{
+    struct base_search *s = user;
+
+    if (base.len >= sizeof s->path - s->dir_len)
+        return false;
+    memcpy(s->path + s->dir_len, base.ptr, base.len);
+    s->path[s->dir_len + base.len] = '\0';
+    s->found = roster_find(s->follower->roster, s->path);
+    return s->found != NULL;
+}
+
+struct name *follower_find_base(const struct follower *f, const char *path)
+{
+    const char *text = strrchr(path, '/') + 1;
+    struct base_search s = {.follower = f, .dir_len = (size_t)(text - path)};
+
+    (void)snprintf(s.path, sizeof s.path, "%s", path);
+    return generation_has_base(slice_of(text), is_base, &s) ? s.found : NULL;
+}
+
+bool follower_knows(const struct follower *f, const struct source_id *id)
+{
+    return follower_find(f, id) != NULL || resting_find(f, id) != NULL;
 }
 
 bool follower_has_finished(const struct follower *f, const struct source_id *id)
 {
-    for (size_t i = 0; i < ARRAY_LEN(f->finished); i++)
-        if (f->finished[i].ino != 0 && f->finished[i].dev == id->dev &&
-            source_id_is_same_object(&f->finished[i], id))
+    size_t count = MIN(f->finished_next, (size_t)FOLLOWER_FINISHED);
+
+    for (size_t i = 0; i < count; i++)
+        if (f->finished[i].id.dev == id->dev && f->finished[i].id.ino != 0 &&
+            source_id_is_same_object(&f->finished[i].id, id))
             return true;
     return false;
 }
 
-/* Takes the open descriptor away from `s`; the caller owns it now. */
-static int source_yield_fd(struct follower *f, struct source *s)
-{
-    int fd = s->fd;
-
-    s->fd = -1;
-    list_remove(&s->opened);
-    f->descriptors->count--;
-    return fd;
-}
-
-static void source_close(struct follower *f, struct source *s)
-{
-    if (s->fd >= 0)
-        close(source_yield_fd(f, s));
-}
-
-static void source_adopt_fd(struct follower *f, struct source *s, int fd)
-{
-    s->fd = fd;
-    list_append(&f->descriptors->opened, &s->opened);
-    f->descriptors->count++;
-}
-
-static void source_inode_event(struct watch_sub *sub, uint32_t mask, const char *name);
-
 int follower_add(struct follower *f, const struct source_id *id, struct cursor at, const char *path,
-                 int fd, struct follower_past *past, struct source **ret)
+                 int fd, void *slot, struct source **ret)
 {
     struct source *s = calloc(1, sizeof *s);
     int r;
@@ -109,18 +109,18 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     if (s == NULL)
         return -ENOMEM;
     s->id = *id;
-    s->at = past != NULL ? past->at : at;
+    s->at = at;
     s->fd = -1;
     s->path = strdup(path);
     s->follower = f;
-    s->sub.event = source_inode_event;
+    s->sub.event = nameless_event;
     s->quiet_since_ms = loop_now_ms(f->loop);
     list_init(&s->all);
     list_init(&s->opened);
     list_init(&s->names);
     r = s->path == NULL ? -ENOMEM : map_insert(&f->by_ino, &s->by_ino, follower_ino_hash(id));
     if (r == 0) {
-        r = f->events.met(f->events.user, s, past != NULL ? past->slot : NULL);
+        r = f->events.met(f->events.user, s, slot);
         if (r < 0)
             map_remove(&f->by_ino, &s->by_ino);
     }
@@ -131,17 +131,14 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     }
     list_append(&f->named, &s->all);
     f->count++;
-    source_adopt_fd(f, s, fd);
-    if (past != NULL) {
-        past->used = true;
-        past->source = s;
-    }
+    if (fd >= 0)
+        open_files_adopt(f, s, fd);
+    resting_set_timer(f);
     *ret = s;
     return 0;
 }
 
-/* Nobody has to wait for this source any more. */
-static void release_successor(struct follower *f, struct source *s)
+void follower_release(struct follower *f, struct source *s)
 {
     struct source *next = s->before;
 
@@ -163,16 +160,16 @@ void follower_put_after(struct source *s, struct source *predecessor)
     predecessor->before = s;
 }
 
-static void source_free(struct follower *f, struct source *s)
+void follower_free_source(struct follower *f, struct source *s)
 {
     struct name *ghost = s->name;
 
     assert(list_is_empty(&s->names));
-    release_successor(f, s);
+    follower_release(f, s);
     if (s->after != NULL)
         s->after->before = NULL;
     watch_remove(f->watch, &s->sub);
-    source_close(f, s);
+    open_files_close(f, s);
     map_remove(&f->by_ino, &s->by_ino);
     list_remove(&s->all);
     f->count--;
@@ -187,211 +184,34 @@ static void source_free(struct follower *f, struct source *s)
     free(s);
 }
 
-static bool is_nameless(const struct source *s)
+void follower_identify(struct follower *f, struct source *s, const struct source_id *id)
 {
-    return list_is_empty(&s->names);
+    map_remove(&f->by_ino, &s->by_ino);
+    s->id = *id;
+    if (map_insert(&f->by_ino, &s->by_ino, follower_ino_hash(id)) < 0)
+        abort(); /* cannot be: removing made the room */
 }
 
-static int set_path(struct source *s, const char *path)
+void follower_say_path(struct follower *f, struct source *s, const char *path)
 {
     char *copy;
 
     if (strcmp(s->path, path) == 0)
-        return 0;
+        return;
     copy = strdup(path);
     if (copy == NULL)
-        return -ENOMEM;
+        return; /* the old one is as good as any for a log line; it is found again by its inode */
     free(s->path);
     s->path = copy;
-    return 1;
+    f->events.changed(f->events.user, s);
 }
 
-static void say_path(struct follower *f, struct source *s, const char *path)
-{
-    if (set_path(s, path) > 0)
-        f->events.changed(f->events.user, s);
-}
+/* --- news --- */
 
-/* --- descriptors --- */
-
-/* Lets go of a nameless source that is read to its very end and settled. */
-static bool let_go(struct follower *f, struct source *s)
-{
-    if (!s->at_end || !s->ending || !f->events.is_settled(f->events.user, s))
-        return false;
-    f->events.left(f->events.user, s);
-    f->finished[f->finished_next++ % ARRAY_LEN(f->finished)] = s->id;
-    source_free(f, s);
-    return true;
-}
-
-/* The grace time is over: what it has left leaves, with or without a newline. */
-static void begin_ending(struct follower *f, struct source *s)
-{
-    s->ending = true;
-    s->at_end = false;
-    f->events.news(f->events.user, s);
-}
-
-/* Closes what was not read for longest, until the limit holds or nothing more can be closed.  The
- * lane's flows share the limit, so a source may be another follower's. */
-static void close_beyond_limit(const struct descriptors *d, const struct source *keep)
-{
-    /* First those that are read to their end; then, as at a start with more files than descriptors,
-     * any that can be opened again by its name. */
-    for (int pass = 0; pass < 2; pass++)
-        LIST_EACH(&d->opened, node, after)
-        {
-            struct source *s = CONTAINER_OF(node, struct source, opened);
-
-            if (d->count <= d->limit)
-                return;
-            if (s == keep || (pass == 0 ? !s->at_end : is_nameless(s)))
-                continue;
-            if (!is_nameless(s))
-                source_close(s->follower, s);
-            else if (!s->ending)
-                begin_ending(s->follower, s);
-            else
-                (void)let_go(s->follower, s);
-        }
-}
-
-int follower_open(struct follower *f, struct source *s)
-{
-    struct identity_facts facts;
-    struct source_id id;
-    int fd, r;
-
-    if (s->fd >= 0) {
-        list_remove(&s->opened); /* the most recently read is the last one */
-        list_append(&f->descriptors->opened, &s->opened);
-        return 0;
-    }
-    if (is_nameless(s))
-        return -ENOENT;
-    fd = identity_open(s->path, f->scope.follow_symlinks);
-    r = fd < 0 ? fd : identity_read(f->digest, fd, &id, &facts);
-    if (r < 0 || id.dev != s->id.dev || !source_id_is_same_object(&id, &s->id)) {
-        if (fd >= 0)
-            close(fd);
-        /* Another file is called so now.  But one that may not be opened for now (EACCES, EMFILE)
-         * would be looked at for ever: the event of its attributes or the next glance will do. */
-        if (s->name != NULL && (r == 0 || r == -ENOENT))
-            roster_look(f->roster, s->name);
-        return -ENOENT;
-    }
-    source_adopt_fd(f, s, fd);
-    close_beyond_limit(f->descriptors, s);
-    return 0;
-}
-
-/* --- files that lost their name --- */
-
-/* There is more than was read, or may be. */
-static void have_news(struct follower *f, struct source *s)
+void follower_have_news(struct follower *f, struct source *s)
 {
     s->at_end = false;
     f->events.news(f->events.user, s);
-}
-
-static void source_inode_event(struct watch_sub *sub, uint32_t mask, const char *name)
-{
-    struct source *s = CONTAINER_OF(sub, struct source, sub);
-
-    (void)name;
-    if ((mask & ~(uint32_t)IN_MODIFY) != 0 && !is_nameless(s))
-        roster_look(s->follower->roster, s->name); /* what a link led to was moved or removed */
-    if (!s->truncated)
-        have_news(s->follower, s);
-}
-
-/* A directory's watch does not tell of a file that was moved elsewhere; its own does.  Without one
- * the tick still looks once a second. */
-static void watch_inode(struct follower *f, struct source *s)
-{
-    char path[64];
-
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", s->fd);
-    if (s->sub.entry == NULL)
-        (void)watch_add(f->watch, &s->sub, path, IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF);
-}
-
-/* Finds the file under its new name in the same directory, for want of a descriptor. */
-static void find_renamed(struct follower *f, struct source *s)
-{
-    struct neighbours all;
-
-    neighbours_find(&f->scope, s->path, s->id.ino, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        struct neighbour *n = all.items[i];
-        if (s->fd < 0 && n->id.dev == s->id.dev && source_id_is_same_object(&n->id, &s->id)) {
-            source_adopt_fd(f, s, n->fd);
-            n->fd = -1;
-        }
-    }
-    neighbours_done(&all);
-}
-
-void follower_orphan(struct follower *f, struct source *s)
-{
-    list_remove(&s->all);
-    list_append(&f->nameless, &s->all);
-    s->quiet_since_ms = loop_now_ms(f->loop);
-    if (s->fd < 0 && !s->truncated)
-        find_renamed(f, s);
-    if (s->fd >= 0) {
-        s->at_end = false; /* once more, before what took over its name */
-        watch_inode(f, s);
-    } else {
-        if (!s->at_end && !s->truncated)
-            log_warn("flow %s: '%s': was removed before it was read to its end, and was not open; "
-                     "what it had beyond byte %llu is lost",
-                     follower_flow(f), s->path, (unsigned long long)s->at.offset);
-        s->at_end = s->ending = true; /* as far as we knew of */
-        release_successor(f, s);
-    }
-    if (!loop_timer_is_set(&f->tick))
-        loop_timer_set(f->loop, &f->tick, loop_now_ms(f->loop) + FOLLOWER_TICK_MS);
-    f->events.news(f->events.user, s);
-}
-
-/* Whether nobody can open the file again: our descriptor is all that holds it. */
-static bool is_deleted(const struct source *s)
-{
-    struct stat st;
-
-    return s->fd >= 0 && fstat(s->fd, &st) == 0 && st.st_nlink == 0;
-}
-
-static uint64_t grace_ms(const struct source *s)
-{
-    return is_deleted(s) ? FOLLOWER_DELETED_MS : FOLLOWER_RENAMED_MS;
-}
-
-/* Looks after one nameless source; it may be freed. */
-static void look_after(struct follower *f, struct source *s)
-{
-    if (s->ending) {
-        (void)let_go(f, s);
-        return;
-    }
-    if (s->at_end && loop_now_ms(f->loop) - s->quiet_since_ms >= grace_ms(s))
-        begin_ending(f, s);
-    else
-        f->events.news(f->events.user, s); /* once more: it may not be watched */
-}
-
-static void follower_tick(struct loop_timer *t)
-{
-    struct follower *f = CONTAINER_OF(t, struct follower, tick);
-
-    LIST_EACH(&f->nameless, node, after)
-    {
-        look_after(f, source_of(node));
-    }
-    if (!list_is_empty(&f->nameless))
-        loop_timer_set(f->loop, &f->tick, loop_now_ms(f->loop) + FOLLOWER_TICK_MS);
 }
 
 static void grow_head(struct follower *f, struct source *s)
@@ -405,26 +225,29 @@ void follower_at_end(struct follower *f, struct source *s)
     s->at_end = s->caught_up = true;
     if (s->at.offset == 0)
         grow_head(f, s); /* by the half line that is there: else nothing tells if it goes */
-    release_successor(f, s);
-    close_beyond_limit(f->descriptors, NULL);
+    follower_release(f, s);
+    open_files_trim(f->descriptors, NULL);
 }
 
 void follower_unreadable(struct follower *f, struct source *s)
 {
-    release_successor(f, s);
+    follower_release(f, s);
 }
 
 void follower_was_read(struct follower *f, struct source *s)
 {
     s->at_end = s->caught_up = false;
     s->quiet_since_ms = loop_now_ms(f->loop);
+    if (!is_nameless(s)) {
+        list_remove(&s->all);
+        list_append(&f->named, &s->all);
+    }
     grow_head(f, s);
 }
 
 /* --- names and files --- */
 
-/* `s` is what was called `n` before; what was so before it is forgotten. */
-static void set_last(struct name *n, struct source *s)
+void follower_set_last(struct name *n, struct source *s)
 {
     if (n->last != NULL && n->last != s && n->last->name == n)
         n->last->name = NULL;
@@ -432,8 +255,7 @@ static void set_last(struct name *n, struct source *s)
     s->name = n;
 }
 
-/* `n` leads to `s`, and says what it is called. */
-static void attach(struct follower *f, struct name *n, struct source *s, const char *path)
+void follower_attach(struct follower *f, struct name *n, struct source *s, const char *path)
 {
     struct stat st;
 
@@ -451,11 +273,14 @@ static void attach(struct follower *f, struct name *n, struct source *s, const c
     s->name = n;
     list_remove(&s->all);
     list_append(&f->named, &s->all);
+    s->quiet_since_ms = loop_now_ms(f->loop);
+    s->poll = false;
     watch_remove(f->watch, &s->sub);
     if (s->fd >= 0 && lstat(path, &st) == 0 && (S_ISLNK(st.st_mode) || st.st_nlink > 1))
-        watch_inode(f, s); /* its directory's watch hears only of what goes by its own names */
+        nameless_watch(f, s); /* its directory's watch hears only of what goes by its own names */
     s->ending = false;
-    say_path(f, s, path);
+    follower_say_path(f, s, path);
+    resting_set_timer(f);
 }
 
 /* The name leads to its source no more; another name may. */
@@ -471,26 +296,38 @@ static void detach(struct follower *f, struct name *n)
     if (!is_nameless(s)) {
         s->name = CONTAINER_OF(s->names.next, struct name, same);
         if (roster_path(s->name, path) == 0)
-            say_path(f, s, path);
+            follower_say_path(f, s, path);
         return;
     }
-    set_last(n, s);
+    follower_set_last(n, s);
     follower_orphan(f, s);
 }
 
+/* --- what is not followed --- */
+
 static void complain(struct follower *f, struct name *n, const char *path, int error)
 {
-    if (n->said == error)
+    if (n->said == -error)
         return;
-    n->said = error;
+    n->said = (int16_t)-error;
     switch (error) {
     case -ELOOP:
-        log_warn("flow %s: '%s': is a symbolic link; not followed, set follow_symlinks = true if "
-                 "it should be",
+        log_warn("flow %s: '%s': is a symbolic link, or lies behind one; not followed, set "
+                 "follow_symlinks = true if it should be",
+                 follower_flow(f), path);
+        break;
+    case -EMLINK:
+        log_warn("flow %s: '%s': is a hard link to a file of another owner than its directory's; "
+                 "not followed, set follow_hard_links = true if it should be",
+                 follower_flow(f), path);
+        break;
+    case -EDEADLK:
+        log_warn("flow %s: '%s': is where kinetail itself writes its log; not followed",
                  follower_flow(f), path);
         break;
     case -EISDIR:
     case -EINVAL:
+    case -ENXIO:
         log_warn("flow %s: '%s': is not a regular file; left alone", follower_flow(f), path);
         break;
     case -EACCES:
@@ -511,84 +348,254 @@ static void complain(struct follower *f, struct name *n, const char *path, int e
     }
 }
 
-/* A file that we do not read yet has come to be called `n`. */
-static void meet(struct follower *f, struct name *n, const char *path, int fd,
-                 const struct source_id *id, const struct identity_facts *facts)
+/* Whether a file that nobody reads yet may be read: not what kinetail itself writes (that would feed
+ * itself), and not what somebody has linked into a directory of his to have it read by us. */
+static int may_follow(const struct follower *f, const char *path, const struct source_id *id,
+                      const struct identity_facts *facts)
 {
-    struct follower_past *past = resume_find(f, fd, id, path);
-    struct source *s = NULL, *previous = n->last;
-    struct cursor at = {0};
-    int r = 0;
+    char dir[PATH_MAX];
+    struct stat st;
 
-    if (past == NULL)
-        r = resume_place(f, n, path, fd, id, facts, &at);
-    if (r == 0)
-        r = follower_add(f, id, at, path, fd, past, &s);
-    if (r < 0) {
-        close(fd);
-        complain(f, n, path, r);
-        return;
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == id->ino &&
+            st.st_dev == id->dev)
+            return -EDEADLK;
+    if (facts->links <= 1 || f->settings.follow_hard_links)
+        return 0;
+    (void)snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path + 1), path);
+    return stat(dir, &st) == 0 && st.st_uid != facts->owner ? -EMLINK : 0;
+}
+
+/* --- meeting a file --- */
+
+/* What was called `path` in a directory that went, or that a link does not lead to any more. */
+static struct source *find_dropped(const struct follower *f, const char *path)
+{
+    uint64_t hash = map_hash_slice(1, slice_of(path));
+
+    LIST_EACH(&f->nameless, node, after)
+    {
+        if (source_of(node)->dropped == hash)
+            return source_of(node);
     }
-    n->skip_size = 0;
+    return NULL;
+}
 
+static void follow(struct follower *f, struct name *n, const char *path, struct source *s)
+{
+    struct source *previous = n->last;
+
+    if (previous == NULL && !f->starting && f->settings.roster.follow_symlinks)
+        previous = find_dropped(f, path);
     if (!f->starting && ((previous != NULL && !previous->truncated) || n->appearances > 1))
         previous = missed_read(f, path, previous);
     if (previous != NULL)
         follower_put_after(s, previous);
-    attach(f, n, s, path);
-    if (past != NULL)
-        f->events.changed(f->events.user, s);
+    follower_attach(f, n, s, path);
     log_debug("flow %s: '%s': following from byte %llu", follower_flow(f), path,
               (unsigned long long)s->at.offset);
     f->events.news(f->events.user, s);
-    close_beyond_limit(f->descriptors, s);
+    open_files_trim(f->descriptors, s);
+}
+
+/* A file that nobody knows, at the start: first everything else finds its own. */
+static int defer(struct follower *f, struct name *n, const struct neighbour *file)
+{
+    struct deferred *more = reallocarray(f->deferred, f->deferred_count + 1, sizeof(*more));
+
+    if (more == NULL)
+        return -ENOMEM;
+    f->deferred = more;
+    f->deferred[f->deferred_count++] = (struct deferred){n, neighbour_born_ns(file)};
+    return 0;
+}
+
+/* A copy of what is read elsewhere: it is remembered as read to its end, once it is complete. */
+static int settle_copy(struct follower *f, struct name *n, const char *path,
+                       const struct neighbour *copy, const struct source *of)
+{
+    struct cursor end;
+    struct source *s;
+    int r = identity_cursor(f->digest, copy->fd, copy->facts.size, &end);
+
+    if (r == 0)
+        r = follower_add(f, &copy->id, end, path, -1, NULL, &s);
+    if (r < 0)
+        return r;
+    log_info("flow %s: '%s': is a copy of '%s'; not read again", follower_flow(f), path, of->path);
+    s->at_end = s->caught_up = true;
+    s->seen = copy->facts.size;
+    follower_attach(f, n, s, path);
+    return 0;
+}
+
+/* A file that nobody knows has come to be called `n`; `file` keeps its descriptor if it is -1
+ * afterwards. */
+static int meet_stranger(struct follower *f, struct name *n, const char *path,
+                         struct neighbour *file)
+{
+    struct source *s, *of = NULL;
+    struct cursor at;
+    int r;
+
+    if (f->starting && !f->settling)
+        return defer(f, n, file);
+    switch (copies_judge(f, path, file, &of)) {
+    case COPIES_WAIT:
+        return 0; /* an event or the next glance comes back to it */
+    case COPIES_SETTLED:
+        return settle_copy(f, n, path, file, of);
+    case COPIES_NONE:
+        break;
+    }
+    r = resume_place(f, path, file, &at);
+    if (r == 0)
+        r = follower_add(f, &file->id, at, path, file->fd, NULL, &s);
+    if (r < 0)
+        return r;
+    file->fd = -1;
+    follow(f, n, path, s);
+    return 0;
+}
+
+/* A file that we do not read yet has come to be called `n`. */
+static int meet(struct follower *f, struct name *n, const char *path, struct neighbour *file)
+{
+    int r = may_follow(f, path, &file->id, &file->facts);
+    struct follower_past *past;
+    struct source *s;
+
+    if (r < 0)
+        return r;
+    past = resume_find(f, file->fd, &file->id, path);
+    if (past == NULL)
+        return meet_stranger(f, n, path, file);
+    r = resume_past(f, past, &file->id, path, file->fd, &s);
+    if (r < 0)
+        return r;
+    file->fd = -1;
+    follow(f, n, path, s);
+    f->events.changed(f->events.user, s);
+    return 0;
+}
+
+/* Whether what is behind a name now is the file that was there before, though it says otherwise: an
+ * overlay gives a file another birth, and maybe another inode, when it copies it up. */
+static bool is_same_after_all(const struct follower *f, const struct source *s,
+                              const struct neighbour *file)
+{
+    struct source_id now;
+    struct identity_facts facts;
+
+    if (s == NULL || s->id.handle_len > 0 || file->id.handle_len > 0)
+        return false;
+    if (s->fd >= 0)
+        return identity_read(f->digest, s->fd, &now, &facts) == 0 && now.dev == file->id.dev &&
+               source_id_is_same_object(&now, &file->id);
+    return s->at.offset > 0 && s->id.ino == file->id.ino && s->id.dev == file->id.dev &&
+           identity_fits(f->digest, file->fd, &s->id, s->at);
+}
+
+static int open_name(struct follower *f, const char *path, struct neighbour *ret)
+{
+    int r;
+
+    ret->fd = identity_open(path, f->scope.follow_symlinks);
+    r = ret->fd < 0 ? ret->fd : identity_read(f->digest, ret->fd, &ret->id, &ret->facts);
+    if (r < 0 && ret->fd >= 0)
+        close(ret->fd);
+    return r;
 }
 
 /* The file behind `n`, opened and identified. */
 static void look_closely(struct follower *f, struct name *n, const char *path,
                          const struct statx *st)
 {
-    struct identity_facts facts;
-    struct source_id id;
+    struct neighbour file;
     struct source *s;
-    int fd = identity_open(path, f->scope.follow_symlinks), r;
+    struct name *resting;
+    int r = open_name(f, path, &file);
 
-    r = fd < 0 ? fd : identity_read(f->digest, fd, &id, &facts);
     if (r < 0) {
-        if (fd >= 0)
-            close(fd);
         if (r != -ENOENT) /* it went between two looks: an event will say so */
             complain(f, n, path, r);
-        if (r == -EACCES && f->starting && !f->settings.from_start && !f->settings.known) {
-            n->skip_ino = st->stx_ino;
-            n->skip_size = st->stx_size;
-        }
+        if (r == -EACCES && f->starting)
+            resume_note_unread(f, st);
         return;
     }
-    s = follower_find(f, &id);
+    s = follower_find(f, &file.id);
+    if (s == NULL && is_same_after_all(f, n->source, &file)) {
+        s = n->source;
+        follower_identify(f, s, &file.id);
+        open_files_close(f, s);
+        open_files_adopt(f, s, file.fd);
+        file.fd = -1;
+        f->events.changed(f->events.user, s);
+    }
+    resting = s == NULL ? resting_find(f, &file.id) : NULL;
+    if (resting != NULL)
+        s = resting_wake(f, resting);
     if (s != NULL && s == n->source) {
-        close(fd);
         if (n->appearances > 0 && s->at.offset == 0 && s->id.head_len == 0)
             (void)missed_read(f, path, NULL); /* its first content may be in a copy only */
         f->events.news(f->events.user, s);
-        return;
-    }
-    detach(f, n);
-    if (s == NULL) {
-        meet(f, n, path, fd, &id, &facts);
     } else {
-        close(fd);
-        attach(f, n, s, path);
-        f->events.news(f->events.user, s);
+        detach(f, n);
+        if (s == NULL) {
+            r = meet(f, n, path, &file);
+            if (r < 0)
+                complain(f, n, path, r);
+        } else {
+            follower_attach(f, n, s, path);
+            f->events.news(f->events.user, s);
+        }
     }
+    if (file.fd >= 0)
+        close(file.fd);
 }
 
-static bool is_unchanged(const struct source *s, const struct statx *st)
+static int64_t born_ns(const struct statx *st)
 {
-    return s->id.ino == st->stx_ino && s->id.dev == makedev(st->stx_dev_major, st->stx_dev_minor) &&
-           ((st->stx_mask & STATX_BTIME) == 0 || s->id.born_ns == 0 ||
-            s->id.born_ns ==
-                (int64_t)st->stx_btime.tv_sec * follower_second_ns + st->stx_btime.tv_nsec);
+    return (st->stx_mask & STATX_BTIME) == 0
+               ? 0
+               : (int64_t)st->stx_btime.tv_sec * follower_second_ns + st->stx_btime.tv_nsec;
+}
+
+static bool is_unchanged(const struct source_id *id, const struct statx *st)
+{
+    return id->ino == st->stx_ino && id->dev == makedev(st->stx_dev_major, st->stx_dev_minor) &&
+           (born_ns(st) == 0 || id->born_ns == 0 || id->born_ns == born_ns(st));
+}
+
+/* Whether a resting name can go on resting. */
+static bool sleeps_on(struct follower *f, struct name *n, const struct statx *st)
+{
+    struct source_id id;
+    struct cursor at;
+
+    if (n->modified || n->appearances > 0 || st->stx_size != n->rest_size ||
+        st->stx_mtime.tv_sec >= (int64_t)n->rested_s || st->stx_nlink > 1)
+        return false;
+    f->events.recall(f->events.user, n->slot, &id, &at);
+    return is_unchanged(&id, st);
+}
+
+/* There is nothing that is called `n`. */
+static void look_at_nothing(struct follower *f, struct name *n, const char *path)
+{
+    struct stat st;
+
+    n->said = n->said == ENOLINK ? n->said : 0;
+    detach(f, n);
+    if (f->settings.roster.follow_symlinks && lstat(path, &st) == 0) {
+        roster_peek(f->roster, n); /* a link that leads nowhere */
+        return;
+    }
+    if (n->appearances > 0 && !f->starting) /* one came and went */
+        (void)missed_read(f, path, n->last);
+    n->appearances = 0;
+    if (n->last == NULL)
+        roster_forget(f->roster, n);
 }
 
 static void follower_look(void *user, struct name *n)
@@ -596,33 +603,38 @@ static void follower_look(void *user, struct name *n)
     struct follower *f = user;
     char path[PATH_MAX];
     struct statx st;
+    int r = 0;
 
     if (roster_path(n, path) < 0)
         return;
     if (statx(AT_FDCWD, path, f->settings.roster.follow_symlinks ? 0 : AT_SYMLINK_NOFOLLOW,
-              STATX_BASIC_STATS | STATX_BTIME, &st) < 0) {
-        if (errno == ENOENT || errno == ENOTDIR) {
-            n->said = 0;
-            detach(f, n);
-            if (n->appearances > 0 && !f->starting) /* one came and went */
-                (void)missed_read(f, path, n->last);
-            n->appearances = 0;
-            if (n->last == NULL)
-                roster_forget(f->roster, n);
-        } else {
-            complain(f, n, path, -errno);
-            if (n->source != NULL)
-                f->events.news(f->events.user, n->source); /* it was kept waiting for this */
-        }
+              STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
+        r = -errno;
+    if (n->resting) {
+        if (r == 0 && sleeps_on(f, n, &st))
+            return;
+        if (r == 0)
+            roster_found(f->roster, n, (int64_t)st.stx_mtime.tv_sec * follower_second_ns);
+        if (resting_wake(f, n) == NULL)
+            return;
+    }
+    if (r == -ENOENT || r == -ENOTDIR) {
+        look_at_nothing(f, n, path);
+        return;
+    }
+    if (r < 0) {
+        complain(f, n, path, r);
+        if (n->source != NULL)
+            f->events.news(f->events.user, n->source); /* it was kept waiting for this */
         return;
     }
     if (!S_ISREG(st.stx_mode)) {
         detach(f, n);
         complain(f, n, path, S_ISLNK(st.stx_mode) ? -ELOOP : -EINVAL);
-    } else if (n->source != NULL && n->appearances == 0 && is_unchanged(n->source, &st)) {
-        if (n->modified || st.stx_size != n->source->at.offset)
-            have_news(f, n->source);
-    } else {
+    } else if (n->source != NULL && n->appearances == 0 && is_unchanged(&n->source->id, &st)) {
+        if (n->modified || st.stx_size != n->source->seen)
+            follower_have_news(f, n->source);
+    } else if (!(f->starting && resume_at_rest(f, n, path, &st))) {
         look_closely(f, n, path, &st);
     }
     n->appearances = 0;
@@ -633,15 +645,34 @@ static void follower_modified(void *user, struct name *n)
 {
     struct follower *f = user;
 
-    have_news(f, n->source);
+    follower_have_news(f, n->source);
 }
 
+/* The name goes, with the directory that it is in: another one is called so, or nothing. */
 static void follower_drop(void *user, struct name *n)
 {
     struct follower *f = user;
+    char path[PATH_MAX];
+    int fd, why;
 
+    if (n->resting && f->closing)
+        resting_leave(f, n);
     if (f->closing)
         return;
+    if (n->resting)
+        (void)resting_wake(f, n);
+    if (n->resting) {
+        f->events.lost(f->events.user, n->slot);
+        resting_leave(f, n);
+    }
+    if (n->source != NULL && n->source->fd < 0 && roster_real_path(n, path) == 0) {
+        /* A link may lead elsewhere now, but the file is where it was. */
+        fd = open_files_same(f, path, &n->source->id, &why);
+        if (fd >= 0)
+            open_files_adopt(f, n->source, fd);
+    }
+    if (n->source != NULL && roster_path(n, path) == 0)
+        n->source->dropped = map_hash_slice(1, slice_of(path));
     detach(f, n);
     if (n->last != NULL) {
         n->last->name = NULL;
@@ -649,157 +680,28 @@ static void follower_drop(void *user, struct name *n)
     }
 }
 
-/* --- truncation --- */
-
-/* Looks for a copy of what `s` was, made before it was truncated.  Even one without anything more is
- * worth to be known: or it would be taken for a file that nobody has read. */
-static struct neighbour *find_copy(struct follower *f, const struct source *s,
-                                   struct neighbours *all)
-{
-    for (size_t i = 0; i < all->count; i++) {
-        struct neighbour *n = all->items[i];
-        if (follower_find(f, &n->id) == NULL && !follower_has_finished(f, &n->id) &&
-            missed_is_copy(f, n, s))
-            return n;
-    }
-    return NULL;
-}
-
-/* Gives a source another identity. */
-static void identify(struct follower *f, struct source *s, const struct source_id *id)
-{
-    map_remove(&f->by_ino, &s->by_ino);
-    s->id = *id;
-    if (map_insert(&f->by_ino, &s->by_ino, follower_ino_hash(id)) < 0)
-        abort(); /* cannot be: removing made the room */
-}
-
-/* `s` goes on in the copy, as a file without a name of ours. */
-static void go_on_in_copy(struct follower *f, struct source *s, struct neighbour *copy)
-{
-    identify(f, s, &copy->id);
-    source_adopt_fd(f, s, copy->fd);
-    copy->fd = -1;
-    s->at_end = false;
-    (void)set_path(s, copy->path);
-    f->events.changed(f->events.user, s);
-    log_info("flow %s: '%s': is a copy of it; its rest is read from there", follower_flow(f),
-             s->path);
-}
-
-/* `s` has lost its content: it lets go of its file and of its name, which *ret_name is (or NULL).
- * Returns the descriptor. */
-static int renounce(struct source *s, struct follower *f, struct name **ret_name)
-{
-    const struct source_id none = {.dev = s->id.dev, .born_ns = s->id.born_ns};
-    struct source_id id = s->id;
-    struct name *n = is_nameless(s) ? NULL : s->name;
-    int fd = source_yield_fd(f, s);
-
-    assert(is_nameless(s) || n != NULL);
-    watch_remove(f->watch, &s->sub);
-    s->truncated = true;
-    identify(f, s, &none);
-    s->id.head_len = id.head_len; /* what a copy of it is known by */
-    s->id.head_hash = id.head_hash;
-    if (n != NULL) {
-        n->source = NULL;
-        set_last(n, s);
-        list_remove(&n->same);
-        for (struct list *node; (node = list_take(&s->names)) != NULL;) {
-            /* Other links are met anew, with the file. */
-            struct name *other = CONTAINER_OF(node, struct name, same);
-
-            other->source = NULL;
-            roster_look(f->roster, other);
-        }
-    }
-    *ret_name = n;
-    return fd;
-}
-
-/* The content that took the place of another one is a source of its own.  Takes `fd`. */
-static struct source *begin_anew(struct follower *f, int fd, const char *path, struct name *n,
-                                 struct cursor at)
-{
-    struct identity_facts facts;
-    struct source_id id;
-    struct source *s;
-
-    if (identity_read(f->digest, fd, &id, &facts) < 0 ||
-        follower_add(f, &id, at, path, fd, NULL, &s) < 0) {
-        close(fd);
-        s = NULL;
-    } else if (n != NULL) {
-        attach(f, n, s, path);
-    } else {
-        follower_orphan(f, s);
-    }
-    if (n != NULL)
-        roster_look(f->roster, n); /* whether it still leads there */
-    return s;
-}
-
-/* Looks for what `s` had beyond its place before its file was truncated.  Returns the source that
- * the new content is read after. */
-static struct source *go_on_elsewhere(struct follower *f, struct source *s, const char *path)
-{
-    struct source *last = s;
-    struct neighbours all;
-    struct neighbour *copy;
-
-    neighbours_find(&f->scope, path, 0, &all);
-    copy = find_copy(f, s, &all);
-    if (copy != NULL) {
-        int64_t copied_ns = neighbour_born_ns(copy);
-
-        go_on_in_copy(f, s, copy);
-        follower_orphan(f, s);
-        /* it may have happened twice */
-        last = missed_read_between(f, &all, copied_ns, INT64_MAX, NULL, s);
-    } else {
-        if (!s->caught_up)
-            log_warn("flow %s: '%s': it had not been read to its end, and no copy of it was found: "
-                     "what it had beyond byte %llu is lost",
-                     follower_flow(f), path, (unsigned long long)s->at.offset);
-        s->ending = s->at_end = true;
-        follower_orphan(f, s);
-    }
-    neighbours_done(&all);
-    return last;
-}
-
-void follower_stale(struct follower *f, struct source *s)
-{
-    struct cursor at = {0};
-    bool shortened = identity_find_rung(f->digest, s->fd, &s->at, &at);
-    struct source *anew, *last = s;
-    struct name *n;
-    char path[PATH_MAX];
-    int fd;
-
-    if (shortened)
-        log_info("flow %s: '%s': was shortened; reading on from byte %llu", follower_flow(f),
-                 s->path, (unsigned long long)at.offset);
-    else
-        log_info("flow %s: '%s': was truncated or written anew; reading it from its start",
-                 follower_flow(f), s->path);
-    (void)snprintf(path, sizeof path, "%s", s->path);
-    fd = renounce(s, f, &n);
-    anew = begin_anew(f, fd, path, n, at);
-    if (shortened) {
-        s->ending = s->at_end = true;
-        follower_orphan(f, s);
-    } else {
-        last = go_on_elsewhere(f, s, path);
-    }
-    if (anew != NULL) {
-        follower_put_after(anew, last);
-        f->events.news(f->events.user, anew);
-    }
-}
-
 /* --- life --- */
+
+static int compare_deferred(const void *a, const void *b)
+{
+    const struct deferred *x = a, *y = b;
+
+    return x->born_ns < y->born_ns ? -1 : x->born_ns > y->born_ns;
+}
+
+/* Everything that was known has found its file: the others are new, or copies. */
+static void meet_deferred(struct follower *f)
+{
+    f->settling = true;
+    if (f->deferred_count > 1)
+        qsort(f->deferred, f->deferred_count, sizeof(*f->deferred), compare_deferred);
+    for (size_t i = 0; i < f->deferred_count; i++)
+        follower_look(f, f->deferred[i].name);
+    free(f->deferred);
+    f->deferred = NULL;
+    f->deferred_count = 0;
+    f->settling = false;
+}
 
 void follower_start(struct follower *f)
 {
@@ -812,7 +714,20 @@ void follower_start(struct follower *f)
     f->strays = NULL;
     resume_all(f, &strays);
     neighbours_done(&strays);
+    meet_deferred(f);
     f->starting = false;
+}
+
+bool follower_forget_past(struct follower *f)
+{
+    for (size_t i = 0; i < f->past_count; i++)
+        if (!f->past[i].used)
+            return false;
+    map_done(&f->past_by_ino);
+    map_done(&f->past_by_path);
+    f->past = NULL;
+    f->past_count = 0;
+    return true;
 }
 
 bool follower_must_wait(const struct source *s)
@@ -821,38 +736,9 @@ bool follower_must_wait(const struct source *s)
            (!is_nameless(s) && s->name != NULL && !list_is_empty(&s->name->looking));
 }
 
-void follower_hurry(struct follower *f)
-{
-    LIST_EACH(&f->nameless, node, after)
-    {
-        struct source *s = source_of(node);
-
-        if (!s->ending && is_deleted(s))
-            begin_ending(f, s);
-    }
-}
-
-bool follower_is_hurried(const struct follower *f)
-{
-    LIST_EACH(&f->nameless, node, after)
-    {
-        if (source_of(node)->ending && !source_of(node)->at_end)
-            return false;
-    }
-    return true;
-}
-
-void follower_finish(struct follower *f)
-{
-    LIST_EACH(&f->nameless, node, after)
-    {
-        (void)let_go(f, source_of(node));
-    }
-}
-
 size_t follower_count(const struct follower *f)
 {
-    return f->count;
+    return f->count + f->resting_count;
 }
 
 int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
@@ -878,7 +764,10 @@ int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
     list_init(&f->nameless);
     const struct roster_events roster_events = {follower_look, follower_modified, follower_drop,
                                                 resume_stray, f};
-    if ((r = loop_timer_init(loop, &f->tick, follower_tick)) < 0 ||
+    f->finished = calloc(FOLLOWER_FINISHED, sizeof(*f->finished));
+    r = f->finished == NULL ? -ENOMEM : 0;
+    if (r < 0 || (r = loop_timer_init(loop, &f->tick, nameless_tick)) < 0 ||
+        (r = loop_timer_init(loop, &f->rest, resting_tick)) < 0 ||
         (r = roster_new(loop, watch, &settings->roster, &roster_events, &f->roster)) < 0) {
         follower_free(f);
         return r;
@@ -895,7 +784,7 @@ static void free_sources(struct follower *f, struct list *sources)
         struct source *s = source_of(node);
 
         watch_remove(f->watch, &s->sub);
-        source_close(f, s);
+        open_files_close(f, s);
         free(s->path);
         free(s);
     }
@@ -911,6 +800,12 @@ void follower_free(struct follower *f)
     free_sources(f, &f->nameless);
     map_done(&f->by_ino);
     map_done(&f->past_by_ino);
+    map_done(&f->past_by_path);
+    map_done(&f->resting);
     loop_timer_done(f->loop, &f->tick);
+    loop_timer_done(f->loop, &f->rest);
+    free(f->finished);
+    free(f->unread);
+    free(f->deferred);
     free(f);
 }

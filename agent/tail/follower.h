@@ -34,12 +34,13 @@ struct descriptors {
 
 /* What an earlier run knew of a source. */
 struct follower_past {
-    struct map_node node; /* the follower's */
+    struct map_node by_ino, by_path; /* the follower's */
     struct source_id id;
     struct cursor at;
     struct slice path;
     void *slot;            /* the caller's */
-    bool used;             /* a source has taken over from here … */
+    bool used;             /* a source has taken over from here, or a resting name … */
+    bool resting;
     struct source *source; /* … this one; good during the start */
 };
 
@@ -52,6 +53,11 @@ struct follower_events {
     bool (*is_settled)(void *user, struct source *s);
     void (*left)(void *user, struct source *s); /* it is gone for good, and read to its end */
     void (*lost)(void *user, void *slot);       /* a past whose file is nowhere to be found */
+
+    /* A quiet source is forgotten but for its slot, which is given back (NULL: not now); later it
+     * is met again with it.  What is known of such a slot. */
+    void *(*rest)(void *user, struct source *s);
+    void (*recall)(void *user, void *slot, struct source_id *ret_id, struct cursor *ret_at);
     void *user;
 };
 
@@ -62,6 +68,8 @@ struct follower_settings {
     int64_t alive_ns; /* … and said so last at this wall time: what is younger is new */
     int64_t
         began_ns; /* when the agent was started, at this wall time: what is younger is new too */
+    bool follow_hard_links; /* … to files of another owner than their directory's */
+    uint64_t held_limit;    /* bytes of deleted files that are kept for delivery; 0: no limit */
     bool all_new; /* what was known is damaged: begin what is not known at its start */
 };
 
@@ -75,6 +83,9 @@ void follower_free(struct follower *f);
 
 /* Finds all files there are, and where to resume. */
 void follower_start(struct follower *f);
+
+/* Whether the pasts are not needed any more, so that the caller may free them. */
+bool follower_forget_past(struct follower *f);
 
 /* Makes sure that s->fd is open.  Errors: -ENOENT if it is not to be had (any more). */
 int follower_open(struct follower *f, struct source *s);
@@ -100,6 +111,8 @@ void follower_hurry(struct follower *f);
 bool follower_is_hurried(const struct follower *f);
 void follower_finish(struct follower *f);
 
+/* How many files there are; what deleted ones have that is not delivered, in bytes. */
 size_t follower_count(const struct follower *f);
+uint64_t follower_held_bytes(const struct follower *f);
 
 #endif

@@ -7,7 +7,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -17,12 +21,67 @@ enum {
     IDENTITY_DIFFERENT = 3, /* lines that a file written anew does not begin with by chance */
 };
 
+/* Opens `path` one component at a time, so that none can be a link: for kernels without openat2(2)
+ * (before 5.6) and sandboxes that refuse what they do not know. */
+static int open_stepwise(const char *path, int flags)
+{
+    int dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), next;
+    char part[NAME_MAX + 1];
+
+    while (dir >= 0) {
+        size_t len;
+
+        path += strspn(path, "/");
+        len = strcspn(path, "/");
+        if (len == 0)
+            return dir; /* "/" itself */
+        if (len > NAME_MAX) {
+            close(dir);
+            return -ENAMETOOLONG;
+        }
+        memcpy(part, path, len);
+        part[len] = '\0';
+        path += len;
+        if (path[strspn(path, "/")] == '\0')
+            break;
+        next = openat(dir, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (next < 0 && errno == ENOTDIR) /* is it a link that says so? */
+            errno = readlinkat(dir, part, (char[1]){0}, 1) >= 0 ? ELOOP : ENOTDIR;
+        close(dir);
+        dir = next;
+    }
+    if (dir < 0)
+        return -errno;
+    next = openat(dir, part, flags | O_NOFOLLOW);
+    next = next < 0 ? -errno : next;
+    close(dir);
+    return next;
+}
+
+static int open_path(const char *path, int flags, bool follow_symlinks)
+{
+    struct open_how how = {.flags = (unsigned)flags, .resolve = RESOLVE_NO_SYMLINKS};
+    long fd;
+
+    if (follow_symlinks)
+        fd = open(path, flags);
+    else
+        fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    if (fd >= 0)
+        return (int)fd;
+    if (!follow_symlinks && (errno == ENOSYS || errno == EPERM))
+        return open_stepwise(path, flags);
+    return -errno;
+}
+
 int identity_open(const char *path, bool follow_symlinks)
 {
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
-                            (follow_symlinks ? 0 : O_NOFOLLOW));
+    return open_path(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, follow_symlinks);
+}
 
-    return fd < 0 ? -errno : fd;
+int identity_open_dir(const char *path, bool follow_symlinks)
+{
+    return open_path(path, O_PATH | O_DIRECTORY | O_CLOEXEC, follow_symlinks);
 }
 
 static int64_t timestamp_ns(struct statx_timestamp t)
@@ -108,6 +167,7 @@ int identity_read(struct digest *d, int fd, struct source_id *ret, struct identi
         .modified_ns = timestamp_ns(st.stx_mtime),
         .changed_ns = timestamp_ns(st.stx_ctime),
         .links = st.stx_nlink,
+        .owner = st.stx_uid,
     };
     return 0;
 }

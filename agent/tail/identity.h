@@ -17,12 +17,16 @@ struct digest;
 struct identity_facts {
     uint64_t size;
     int64_t modified_ns, changed_ns; /* mtime and ctime, since 1970 */
-    uint32_t links;
+    uint32_t links, owner; /* how many names it has; its user */
 };
 
 /* Opens a log file for reading: never waits (a FIFO without a writer is refused later, by
- * identity_read), and follows a symbolic link only if told to.  Errors: open(2)'s. */
+ * identity_read), and follows symbolic links, wherever they stand in the path, only if told to.
+ * Errors: open(2)'s; -ELOOP: one is on the way. */
 int identity_open(const char *path, bool follow_symlinks);
+
+/* The same for a directory, which is only to be worked with, not listed (O_PATH). */
+int identity_open_dir(const char *path, bool follow_symlinks);
 
 /* Reads identity and head of a regular file.  Errors: -EISDIR, -EINVAL if it is no regular file;
  * statx(2)'s, pread(2)'s. */

@@ -1,6 +1,7 @@
 #include "tail/missed.h"
 
 #include "run/log.h"
+#include "tail/copies.h"
 #include "tail/follower_inner.h"
 #include "tail/identity.h"
 #include "tail/neighbours.h"
@@ -19,8 +20,10 @@ static struct source *read_stranger(struct follower *f, struct neighbour *n, str
 {
     struct follower_past *past = resume_find(f, n->fd, &n->id, n->path);
     struct source *s;
+    int r = past != NULL ? resume_past(f, past, &n->id, n->path, n->fd, &s)
+                         : follower_add(f, &n->id, at, n->path, n->fd, NULL, &s);
 
-    if (follower_add(f, &n->id, at, n->path, n->fd, past, &s) < 0)
+    if (r < 0)
         return NULL;
     n->fd = -1;
     log_info("flow %s: '%s': was rotated away; reading it from byte %llu", follower_flow(f),
@@ -35,32 +38,8 @@ static bool is_unread(const struct follower *f, const struct neighbour *n)
     char dir[PATH_MAX];
 
     (void)snprintf(dir, sizeof dir, "%.*s", (int)(name - n->path), n->path);
-    return n->fd >= 0 && follower_find(f, &n->id) == NULL && !follower_has_finished(f, &n->id) &&
+    return n->fd >= 0 && !follower_knows(f, &n->id) && !follower_has_finished(f, &n->id) &&
            !roster_means(f->roster, dir, name);
-}
-
-bool missed_is_copy(const struct follower *f, const struct neighbour *n, const struct source *s)
-{
-    return (s->at.offset > 0 || s->id.head_len > 0) &&
-           identity_fits(f->digest, n->fd, &s->id, s->at);
-}
-
-/* Whether a file is a copy that was made of a source's file earlier: all that is in it was
- * given. */
-static bool is_backup_of(const struct follower *f, const struct neighbour *n,
-                         const struct source *s)
-{
-    struct cursor whole;
-
-    return s->fd >= 0 && n->facts.size <= s->at.offset &&
-           identity_cursor(f->digest, n->fd, n->facts.size, &whole) == 0 &&
-           identity_fits(f->digest, s->fd, &n->id, whole);
-}
-
-/* Whether a source's file still is what it was. */
-static bool source_holds(const struct follower *f, const struct source *s)
-{
-    return s->fd >= 0 && identity_fits(f->digest, s->fd, &s->id, s->at);
 }
 
 struct source *missed_read_between(struct follower *f, struct neighbours *all, int64_t from_ns,
@@ -79,10 +58,10 @@ struct source *missed_read_between(struct follower *f, struct neighbours *all, i
             continue;
         if (!is_unread(f, n))
             continue;
-        if (original != NULL && is_backup_of(f, n, original))
+        if (original != NULL && copies_is_backup(f, n, original))
             continue;
-        if (original != NULL && missed_is_copy(f, n, original)) {
-            if (source_holds(f, original))
+        if (original != NULL && copies_fits(f, n, original)) {
+            if (copies_source_holds(f, original))
                 continue; /* it says nothing that the original does not */
             at = original->at;
         }
@@ -109,7 +88,7 @@ struct source *missed_read(struct follower *f, const char *path, struct source *
                           : recent_ns(f);
     struct neighbours all;
 
-    neighbours_find(&f->scope, path, 0, &all);
+    neighbours_find(&f->scope, path, 0, from_ns, &all);
     previous = missed_read_between(f, &all, from_ns, INT64_MAX, NULL, previous);
     neighbours_done(&all);
     return previous;

@@ -22,9 +22,6 @@ struct neighbours;
 struct source;
 struct source_id;
 
-/* Whether a file is a copy of what a source reads, or has read before it was truncated. */
-bool missed_is_copy(const struct follower *f, const struct neighbour *n, const struct source *s);
-
 /* Reads the files that had the name between two others, oldest first: born from `from_ns` to
  * `to_ns`, not known, and not meant by the globs themselves (those are met by their own names).
  * Birth times are as coarse as the kernel's clock tick, so both ends belong to it.  `anew` (or

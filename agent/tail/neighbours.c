@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void neighbour_free(struct neighbour *n)
@@ -76,8 +77,20 @@ void neighbours_sort(struct neighbours *all)
         qsort(all->items, all->count, sizeof(*all->items), compare_births);
 }
 
+/* Whether a file came to be before `since_ns`: a directory may hold ten thousand generations, and
+ * opening them all is a thousand times this. */
+static bool is_older(int dir_fd, const char *name, int64_t since_ns)
+{
+    struct statx st;
+
+    return since_ns > 0 &&
+           statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st) == 0 &&
+           (st.stx_mask & STATX_BTIME) != 0 &&
+           (int64_t)st.stx_btime.tv_sec * INT64_C(1000000000) + st.stx_btime.tv_nsec < since_ns;
+}
+
 void neighbours_find(const struct neighbours_scope *scope, const char *path, uint64_t ino,
-                     struct neighbours *ret)
+                     int64_t since_ns, struct neighbours *ret)
 {
     const char *slash = strrchr(path, '/'), *base = slash + 1;
     char dir[PATH_MAX];
@@ -93,8 +106,9 @@ void neighbours_find(const struct neighbours_scope *scope, const char *path, uin
     }
     for (struct dirent *e; (e = readdir(list)) != NULL;)
         if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
-            (e->d_ino == ino || strcmp(e->d_name, base) == 0 ||
-             generation_is_of(slice_of(e->d_name), slice_of(base))))
+            (e->d_ino == ino || ((strcmp(e->d_name, base) == 0 ||
+                                  generation_is_of(slice_of(e->d_name), slice_of(base))) &&
+                                 !is_older(dirfd(list), e->d_name, since_ns))))
             (void)neighbours_add(scope, ret, dir, e->d_name);
     closedir(list);
     neighbours_sort(ret);

@@ -39,10 +39,11 @@ struct neighbours_scope {
     bool follow_symlinks;
 };
 
-/* Finds the files that are called `path` or, beside it, like a generation of it, or have inode `ino`
- * (0: none).  neighbours_done gives them back. */
+/* Finds the files that are called `path` or, beside it, like a generation of it, and came to be at
+ * `since_ns` or later (where the file system tells); and whatever has inode `ino` (0: none).
+ * neighbours_done gives them back. */
 void neighbours_find(const struct neighbours_scope *scope, const char *path, uint64_t ino,
-                     struct neighbours *ret);
+                     int64_t since_ns, struct neighbours *ret);
 
 /* Adds the file DIR/NAME; false if it is left out.  neighbours_sort brings them in order. */
 bool neighbours_add(const struct neighbours_scope *scope, struct neighbours *all, const char *dir,

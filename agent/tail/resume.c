@@ -10,12 +10,25 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 enum {
     RESUME_BIRTH_SLACK_S = 10, /* made so shortly before the last commit: not seen then */
 };
+
+static uint64_t path_hash(struct slice path)
+{
+    return map_hash_slice(0, path);
+}
+
+static struct map_node *find_path(const struct follower *f, struct slice path)
+{
+    return map_find(&f->past_by_path, path_hash(path));
+}
 
 struct follower_past *resume_find(struct follower *f, int fd, const struct source_id *id,
                                   const char *path)
@@ -23,7 +36,7 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
     struct map_node *n = map_find(&f->past_by_ino, follower_ino_hash(id));
 
     for (; n != NULL; n = map_find_next(n)) {
-        struct follower_past *p = CONTAINER_OF(n, struct follower_past, node);
+        struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_ino);
         if (!p->used && source_id_is_same_object(&p->id, id) &&
             identity_fits(f->digest, fd, &p->id, p->at))
             return p;
@@ -31,7 +44,7 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
 
     /* The same file, shortened by a few bytes meanwhile. */
     for (n = map_find(&f->past_by_ino, follower_ino_hash(id)); n != NULL; n = map_find_next(n)) {
-        struct follower_past *p = CONTAINER_OF(n, struct follower_past, node);
+        struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_ino);
         if (!p->used && source_id_is_same_object(&p->id, id) &&
             identity_find_rung(f->digest, fd, &p->at, &p->at)) {
             log_info("flow %s: '%s': was shortened; reading on from byte %llu", follower_flow(f),
@@ -41,8 +54,8 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
     }
 
     /* The same content under the same name is the same log, if a copy took the file's place. */
-    for (size_t i = 0; f->starting && i < f->past_count; i++) {
-        struct follower_past *p = &f->past[i];
+    for (n = f->starting ? find_path(f, slice_of(path)) : NULL; n != NULL; n = map_find_next(n)) {
+        struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_path);
         if (!p->used && p->at.offset > 0 && slice_equal(p->path, slice_of(path)) &&
             identity_fits(f->digest, fd, &p->id, p->at))
             return p;
@@ -50,38 +63,110 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
     return NULL;
 }
 
+int resume_past(struct follower *f, struct follower_past *p, const struct source_id *id,
+                const char *path, int fd, struct source **ret)
+{
+    int r = follower_add(f, id, p->at, path, fd, p->slot, ret);
+
+    if (r < 0)
+        return r;
+    (*ret)->resumed = true;
+    p->used = true;
+    p->source = *ret;
+    return 0;
+}
+
+bool resume_at_rest(struct follower *f, struct name *n, const char *path, const struct statx *st)
+{
+    const int64_t quiet_ns = f->settings.alive_ns - RESUME_BIRTH_SLACK_S * follower_second_ns;
+    const struct source_id probe = {.ino = st->stx_ino};
+    struct map_node *node = map_find(&f->past_by_ino, follower_ino_hash(&probe));
+
+    /* Neither content nor name have changed since: that would have set its ctime. */
+    if (st->stx_nlink > 1 ||
+        (int64_t)st->stx_ctime.tv_sec * follower_second_ns + st->stx_ctime.tv_nsec >= quiet_ns)
+        return false;
+    for (; node != NULL; node = map_find_next(node)) {
+        struct follower_past *p = CONTAINER_OF(node, struct follower_past, by_ino);
+
+        if (p->used || p->id.ino != st->stx_ino || p->at.offset != st->stx_size ||
+            p->id.dev != makedev(st->stx_dev_major, st->stx_dev_minor) || p->id.born_ns == 0 ||
+            p->id.born_ns !=
+                (int64_t)st->stx_btime.tv_sec * follower_second_ns + st->stx_btime.tv_nsec ||
+            !slice_equal(p->path, slice_of(path)))
+            continue;
+        if (n->source != NULL || n->resting || n->last != NULL ||
+            resting_begin(f, n, p->slot, &p->id, st->stx_size) < 0)
+            return false;
+        p->used = p->resting = true;
+        return true;
+    }
+    return false;
+}
+
+void resume_note_unread(struct follower *f, const struct statx *st)
+{
+    struct unread *more;
+
+    if (f->settings.from_start || f->settings.known)
+        return;
+    more = reallocarray(f->unread, f->unread_count + 1, sizeof(*more));
+    if (more == NULL)
+        return; /* then what it has now will be sent: more than was asked for */
+    f->unread = more;
+    f->unread[f->unread_count++] = (struct unread){
+        makedev(st->stx_dev_major, st->stx_dev_minor), st->stx_ino, st->stx_size};
+}
+
+/* How much there was at the start of a file that could not be read then. */
+static uint64_t take_unread(struct follower *f, const struct source_id *id)
+{
+    for (size_t i = 0; i < f->unread_count; i++)
+        if (f->unread[i].ino == id->ino && f->unread[i].dev == id->dev) {
+            uint64_t size = f->unread[i].size;
+            f->unread[i] = f->unread[--f->unread_count];
+            return size;
+        }
+    return 0;
+}
+
 /* Whether an earlier run read this very file, or another one of this name: what is in it now and
  * was not read is new. */
 static bool was_followed(const struct follower *f, const struct source_id *id, const char *path)
 {
-    for (size_t i = 0; i < f->past_count; i++)
-        if (source_id_is_same_object(&f->past[i].id, id) ||
-            slice_equal(f->past[i].path, slice_of(path)))
+    struct map_node *n;
+
+    for (n = map_find(&f->past_by_ino, follower_ino_hash(id)); n != NULL; n = map_find_next(n))
+        if (source_id_is_same_object(&CONTAINER_OF(n, struct follower_past, by_ino)->id, id))
+            return true;
+    for (n = find_path(f, slice_of(path)); n != NULL; n = map_find_next(n))
+        if (slice_equal(CONTAINER_OF(n, struct follower_past, by_path)->path, slice_of(path)))
             return true;
     return false;
 }
 
-int resume_place(struct follower *f, const struct name *n, const char *path, int fd,
-                 const struct source_id *id, const struct identity_facts *facts, struct cursor *ret)
+int resume_place(struct follower *f, const char *path, const struct neighbour *file,
+                 struct cursor *ret)
 {
     const struct follower_settings *s = &f->settings;
-    int64_t born = id->born_ns != 0 ? id->born_ns : facts->changed_ns;
-    uint64_t size = facts->size, offset;
+    const struct source_id *id = &file->id;
+    int64_t born = id->born_ns != 0 ? id->born_ns : file->facts.changed_ns;
+    uint64_t size = file->facts.size, unread = take_unread(f, id), offset;
     bool skip = f->starting && !s->from_start && !s->all_new &&
                 (!s->known || (born < s->alive_ns - RESUME_BIRTH_SLACK_S * follower_second_ns &&
                                !was_followed(f, id, path))) &&
                 (id->born_ns == 0 || born <= s->began_ns);
     int r;
 
-    if (!skip && n->skip_size > 0 && n->skip_ino == id->ino) {
+    if (!skip && unread > 0) {
         skip = true;
-        size = MIN(n->skip_size, size);
+        size = MIN(unread, size);
     }
     *ret = (struct cursor){0};
     if (!skip)
         return 0;
-    r = identity_last_line(fd, size, &offset);
-    return r < 0 ? r : identity_cursor(f->digest, fd, offset, ret);
+    r = identity_last_line(file->fd, size, &offset);
+    return r < 0 ? r : identity_cursor(f->digest, file->fd, offset, ret);
 }
 
 /* The file of a past is nowhere.  Its place is forgotten, unless it may only be not mounted. */
@@ -109,6 +194,38 @@ static bool past_path(const struct follower_past *p, char to[PATH_MAX])
     return snprintf(to, PATH_MAX, "%.*s", SLICE_ARG(p->path)) < PATH_MAX && to[0] == '/';
 }
 
+/* The file of a past is found.  The descriptor goes with it. */
+static void claim(struct follower *f, struct follower_past *p, const char *was, struct neighbour *n)
+{
+    struct source *s;
+
+    if (resume_past(f, p, &n->id, n->path, n->fd, &s) < 0)
+        return;
+    n->fd = -1;
+    f->events.changed(f->events.user, s);
+    if (strcmp(was, s->path) != 0)
+        log_info("flow %s: '%s': is '%s' now; its rest is read from byte %llu", follower_flow(f),
+                 was, s->path, (unsigned long long)p->at.offset);
+    follower_orphan(f, s);
+}
+
+/* The file may be anywhere on its file system. */
+static void claim_by_handle(struct follower *f, struct follower_past *p, const char *was)
+{
+    struct neighbour n = {.fd = open_files_by_handle(&p->id, was)};
+
+    if (n.fd < 0)
+        return;
+    if (identity_read(f->digest, n.fd, &n.id, &n.facts) == 0 && !follower_knows(f, &n.id) &&
+        source_id_is_same_object(&n.id, &p->id) && identity_fits(f->digest, n.fd, &p->id, p->at)) {
+        if (!open_files_path(n.fd, &n.id, n.path))
+            (void)snprintf(n.path, sizeof n.path, "%s", was);
+        claim(f, p, was, &n);
+    }
+    if (n.fd >= 0)
+        close(n.fd);
+}
+
 /* Looks for the file of a past in its directory: under another name, or a copy. */
 static void claim_past(struct follower *f, struct follower_past *p)
 {
@@ -117,63 +234,60 @@ static void claim_past(struct follower *f, struct follower_past *p)
 
     if (p->used || !past_path(p, path))
         return;
-    neighbours_find(&f->scope, path, p->id.ino, &all);
+    neighbours_find(&f->scope, path, p->id.ino, 0, &all);
     for (size_t i = 0; i < all.count && !p->used; i++) {
         struct neighbour *n = all.items[i];
         bool same = source_id_is_same_object(&n->id, &p->id);
-        struct source *s;
 
-        if ((!same && p->id.head_len == 0) || follower_find(f, &n->id) != NULL ||
-            !identity_fits(f->digest, n->fd, &p->id, p->at) ||
-            follower_add(f, &n->id, p->at, n->path, n->fd, p, &s) < 0)
-            continue;
-        n->fd = -1;
-        f->events.changed(f->events.user, s);
-        if (strcmp(path, s->path) != 0)
-            log_info("flow %s: '%s': is '%s' now; its rest is read from byte %llu",
-                     follower_flow(f), path, s->path, (unsigned long long)p->at.offset);
-        follower_orphan(f, s);
+        if ((same || p->id.head_len > 0) && !follower_knows(f, &n->id) &&
+            identity_fits(f->digest, n->fd, &p->id, p->at))
+            claim(f, p, path, n);
     }
     neighbours_done(&all);
+    if (!p->used)
+        claim_by_handle(f, p, path);
 }
 
-/* Whether a source goes on from a past. */
-static bool is_resumed(const struct follower *f, const struct source *s)
-{
-    for (size_t i = 0; i < f->past_count; i++)
-        if (f->past[i].source == s)
-            return true;
-    return false;
-}
-
-/* Reads what had the name of a past since, up to the file that has it now. */
+/* Reads what had the name of a past since, up to the file that has it now; if it was rotated away
+ * already, what had the name that it was rotated from. */
 static void read_since_past(struct follower *f, struct follower_past *p)
 {
-    const struct source_id *anew = NULL;
-    struct source *current, *last;
-    struct neighbours all;
     int64_t from_ns = f->settings.alive_ns, to_ns = INT64_MAX;
+    const struct source_id *anew = NULL;
+    struct source *last = p->source;
+    struct source_id now = {0};
+    struct neighbours all;
+    struct cursor at;
+    struct name *n, *base;
     char path[PATH_MAX];
 
-    if (!past_path(p, path))
+    if (p->resting || !past_path(p, path))
         return;
-    current = follower_find_named(f, path);
-    last = p->source;
-    if (last != NULL && last == current)
+    base = follower_find_base(f, path);
+    n = base != NULL && roster_path(base, path) == 0 ? base : roster_find(f->roster, path);
+    if (last != NULL && n != NULL && last == n->source)
         return;
-    neighbours_find(&f->scope, path, p->id.ino, &all);
+    neighbours_find(&f->scope, path, p->id.ino, 0, &all);
     if (last == NULL && !all.incomplete)
         give_up_past(f, p, path);
     if (last != NULL && last->id.born_ns != 0) /* older ones were seen, and read, or not wanted */
         from_ns = MAX(last->id.born_ns, f->settings.alive_ns);
     if (last == NULL || !source_id_is_same_object(&last->id, &p->id))
         anew = &p->id;
-    if (current != NULL && current->id.born_ns != 0 && is_resumed(f, current))
-        to_ns = current->id.born_ns; /* what is younger than a file we know is a copy of it */
+    if (n != NULL && n->resting)
+        f->events.recall(f->events.user, n->slot, &now, &at);
+    else if (n != NULL && n->source != NULL && n->source->resumed)
+        now = n->source->id;
+    if (now.born_ns != 0)
+        to_ns = now.born_ns; /* what is younger than a file we know is a copy of it */
     last = missed_read_between(f, &all, from_ns, to_ns, anew, last);
-    if (current != NULL && last != NULL)
-        follower_put_after(current, last);
     neighbours_done(&all);
+    if (last == NULL || n == NULL || n->resting)
+        return;
+    if (n->source != NULL)
+        follower_put_after(n->source, last);
+    else if (is_nameless(last))
+        follower_set_last(n, last); /* whoever is met there is read after it */
 }
 
 void resume_stray(void *user, const char *dir, const char *text)
@@ -198,7 +312,9 @@ static void read_strays(struct follower *f, struct neighbours *strays)
 void resume_map(struct follower *f)
 {
     for (size_t i = 0; i < f->past_count; i++)
-        if (map_insert(&f->past_by_ino, &f->past[i].node, follower_ino_hash(&f->past[i].id)) < 0)
+        if (map_insert(&f->past_by_ino, &f->past[i].by_ino, follower_ino_hash(&f->past[i].id)) <
+                0 ||
+            map_insert(&f->past_by_path, &f->past[i].by_path, path_hash(f->past[i].path)) < 0)
             log_error("flow %s: out of memory; '%.*s' may be read again", follower_flow(f),
                       SLICE_ARG(f->past[i].path));
 }

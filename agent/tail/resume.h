@@ -12,13 +12,17 @@
 #ifndef RESUME_H
 #define RESUME_H
 
+#include <stdbool.h>
+
 struct cursor;
 struct follower;
 struct follower_past;
-struct identity_facts;
 struct name;
+struct neighbour;
 struct neighbours;
+struct source;
 struct source_id;
+struct statx;
 
 /* Makes the pasts findable by inode.  One that there is no memory for is logged: it may be read
  * again. */
@@ -28,10 +32,20 @@ void resume_map(struct follower *f);
 struct follower_past *resume_find(struct follower *f, int fd, const struct source_id *id,
                                   const char *path);
 
+/* A source goes on from `p` in this file.  Takes `fd`.  Errors: follower_add's. */
+int resume_past(struct follower *f, struct follower_past *p, const struct source_id *id,
+                const char *path, int fd, struct source **ret);
+
+/* At the start: the file that is called `n` was read to its end by an earlier run, and neither it
+ * nor its name have changed since: it need not even be opened.  False: look closer. */
+bool resume_at_rest(struct follower *f, struct name *n, const char *path, const struct statx *st);
+
+/* At the first start: a file cannot be read; what it has now will not be wanted when it can. */
+void resume_note_unread(struct follower *f, const struct statx *st);
+
 /* Where to begin with a file that nobody knows.  Errors: -ESTALE if it was cut short meanwhile;
  * pread(2)'s. */
-int resume_place(struct follower *f, const struct name *n, const char *path, int fd,
-                 const struct source_id *id, const struct identity_facts *facts,
+int resume_place(struct follower *f, const char *path, const struct neighbour *file,
                  struct cursor *ret);
 
 /* The roster's: a file that looks like a rotation of one of ours; remembered until all that is

@@ -8,11 +8,11 @@
  *      alone: what else happens in it wakes nobody.
  *   2. What happens leads to a look at the name, never to a conclusion from the event itself.
  *   3. A directory that cannot be watched (limits, file systems where inotify is blind) is listed
- *      once a second instead, and that is said once.
- *   4. Every minute everything is glanced at anyway.
- *
- * Symbolic links: a component written literally in a pattern may be one; what a wildcard matches
- * may be one only with follow_symlinks.
+ *      once a second instead, and that is said once.  So is one in which a glance found, twice, what
+ *      no event had told.
+ *   4. Every minute everything is glanced at anyway; every few minutes, if there are very many files.
+ *   5. No symbolic link is followed, wherever it stands, unless follow_symlinks says so; and never a
+ *      way into the directory of our own state.
  *
  * Threads: one lane. */
 #ifndef ROSTER_H
@@ -35,15 +35,26 @@ struct name {
     struct map_node node;
     struct list in_dir, looking;
     struct roster_dir *dir;
-    bool modified;        /* since the last look, its file was written to */
-    uint32_t appearances; /* since the last look: how many files have come to be called so */
 
-    /* The follower's. */
-    struct source *source;        /* the file that is called so; NULL: none that we read */
-    struct list same;             /* in source->names, or alone */
-    struct source *last;          /* the one that was called so before, while we still read it */
-    uint64_t skip_ino, skip_size; /* could not be read at the start, when it had this size */
-    int said;                     /* errno of the last complaint about it */
+    /* The follower's, up to `resting`. */
+    struct source *source; /* the file that is called so; NULL: none that we read now */
+    union {
+        struct {
+            struct list same;    /* in source->names, or alone */
+            struct source *last; /* the one that was called so before, while we still read it */
+        };
+        struct { /* while it rests: what was called so has been read to its end, and is quiet */
+            struct map_node by_ino;
+            void *slot;
+        };
+    };
+    uint64_t rest_size;   /* bytes, when it went to rest */
+    uint32_t rested_s;    /* since 1970 */
+    int16_t said;         /* errno of the last complaint about it */
+    bool resting;
+    bool modified;        /* since the last look, its file was written to */
+    bool listed;          /* the scan that runs has seen it */
+    uint16_t appearances; /* since the last look: how many files have come to be called so */
     char text[];
 };
 
@@ -57,11 +68,17 @@ struct roster_events {
     void *user;
 };
 
+/* A directory that no glob may lead into: where kinetail keeps its own state. */
+struct roster_own {
+    uint64_t dev, ino; /* 0: there is none */
+};
+
 struct roster_settings {
     const char *flow;
     char *const *files, *const *exclude;
     size_t file_count, exclude_count;
     bool follow_symlinks;
+    struct roster_own own;
 };
 
 /* Borrows loop, watch and the settings' texts.  Errors: glob_new's, -ENOMEM. */
@@ -75,11 +92,27 @@ void roster_start(struct roster *r);
 /* Looks at a name once more, in the next turn. */
 void roster_look(struct roster *r, struct name *n);
 
+/* A look has found news of a resting file.  If no event had told of them, and none can be on its way,
+ * the directory will be looked at more often. */
+void roster_found(struct roster *r, struct name *n, int64_t modified_ns);
+
+/* The name is a link that leads nowhere: what it will lead to may come where nobody watches, so its
+ * directory is looked at once a second for a minute. */
+void roster_peek(struct roster *r, struct name *n);
+
+/* How many names there are. */
+size_t roster_count(const struct roster *r);
+
+/* The name at this path, if it is one of ours; NULL. */
+struct name *roster_find(const struct roster *r, const char *path);
+
 /* Lets go of a name that leads nowhere. */
 void roster_forget(struct roster *r, struct name *n);
 
-/* A name's whole path.  Errors: -ENAMETOOLONG. */
+/* A name's whole path; and where that was when its directory was entered, if a link led there.
+ * Errors: -ENAMETOOLONG. */
 int roster_path(const struct name *n, char to[PATH_MAX]);
+int roster_real_path(const struct name *n, char to[PATH_MAX]);
 
 /* Whether a path is one that the globs mean. */
 bool roster_means(const struct roster *r, const char *dir, const char *name);

@@ -88,6 +88,7 @@ static int source_search(struct source *s, struct reader *r, struct source_chunk
         e = source_fetch(s, r, r->line_max + 1, &text);
         if (e == 0 && text.len <= r->line_max)
             e = -ESTALE;
+        s->seen = s->scanned;
         return e < 0 ? e : SOURCE_END;
     }
     newline = memchr(r->memory, '\n', (size_t)n);
@@ -136,6 +137,7 @@ static int source_pass_zeros(struct source *s, struct reader *r, bool take_half,
     s->zeros = from + zeros;
     if (zeros == (size_t)n && n > 0)
         return SOURCE_MORE;
+    s->seen = s->zeros;
     if (n == 0 && !take_half)
         return SOURCE_END;
     *ret = (struct source_chunk){.text = {r->memory, 0}, .end = s->zeros};
@@ -178,6 +180,7 @@ int source_read(struct source *s, struct reader *r, bool take_half, struct sourc
         s->scanned = s->at.offset + text.len;
         return SOURCE_MORE;
     }
+    s->seen = s->at.offset + text.len;
     if (!take_half || text.len == 0)
         return SOURCE_END;
     ret->text = text;

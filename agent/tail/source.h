@@ -33,6 +33,7 @@ struct source {
     int fd;           /* -1: closed while there is no news */
     uint64_t scanned; /* > at.offset: up to here the line at `at` has no newline */
     uint64_t zeros;   /* > at.offset: up to here there are only zeros */
+    uint64_t seen;    /* how long the file was when it was read to its end */
     char *path;       /* owns: what it is called, or was called last */
     void *user;       /* the flow's */
 
@@ -46,10 +47,14 @@ struct source {
     struct source *after, *before; /* read `after` to its end first */
     struct watch_sub sub;          /* on the inode, once it has no name */
     uint64_t quiet_since_ms;
+    uint64_t dropped; /* hash of what it was called when its directory went; 0: it did not */
     bool caught_up; /* the last read found nothing more */
     bool truncated; /* it lost its file to another content of the same file */
     bool at_end;    /* read to its end, as far as we know */
     bool ending;    /* what it ends in leaves even without a newline */
+    bool resumed;   /* it goes on from where an earlier run was */
+    bool given_up;  /* it is not read any more, whatever there is */
+    bool poll;      /* nameless, and inotify does not tell of it */
 };
 
 /* Memory to read into, one for all sources of a lane. */

@@ -271,6 +271,26 @@ static void world_lost(void *user, void *slot)
     slot_free(slot);
 }
 
+static void *world_rest(void *user, struct source *s)
+{
+    struct tracked *t = s->user;
+    struct slot *slot = t->slot;
+
+    (void)user;
+    if (!list_is_empty(&t->ready))
+        return NULL;
+    tracked_free(t);
+    s->user = NULL;
+    return slot;
+}
+
+static void world_recall(void *user, void *slot, struct source_id *ret_id, struct cursor *ret_at)
+{
+    (void)user;
+    *ret_id = ((struct slot *)slot)->id;
+    *ret_at = ((struct slot *)slot)->at;
+}
+
 /* --- life --- */
 
 /* Goes as an ordinary user, who cannot read everything, if the story wants it. */
@@ -307,7 +327,8 @@ static void world_start(struct world *w)
         .began_ns = INT64_MAX, /* every file of a story is older than its start */
     };
     const struct follower_events events = {
-        world_met, world_news, world_changed, world_is_settled, world_left, world_lost, w};
+        world_met,  world_news, world_changed, world_is_settled, world_left,
+        world_lost, world_rest, world_recall,  w};
     struct follower_settings s = settings;
     char *globs[4], *excludes[2];
     size_t past = 0;
@@ -811,8 +832,11 @@ static const struct story directories[] = {
      "start\nmkdir x\nmkdir x/y\n+ x/y/a.log 1\n= 1\nrm x/y/a.log\n"
      "rmdir x/y\nrmdir x\nmkdir x\nmkdir x/y\n+ x/y/a.log 2\n= 2\n",
      .globs = {"x/y/a.log"}},
-    {"by a link, if written so", "mkdir t\n+ t/a.log 1\nsym t x\nstart\n= 1\n+ t/a.log 2\n= 2\n",
+    {"by a link, if written so", "mkdir t\n+ t/a.log 1\nsym t x\nstart\n=\nfiles 0\n",
      .globs = {"x/*.log"}, .from_start = true},
+    {"by a link that is written and may be",
+     "mkdir t\n+ t/a.log 1\nsym t x\nstart\n= 1\n+ t/a.log 2\n= 2\n", .globs = {"x/*.log"},
+     .from_start = true, .links = true},
     {"by a link, if only meant", "mkdir .t\n+ .t/a.log 1\nsym .t x\nstart\n=\nfiles 0\n",
      .globs = {"*/*.log"}, .from_start = true},
     {"by a link that may be followed", "mkdir .t\n+ .t/a.log 1\nsym .t x\nstart\n= 1\n",

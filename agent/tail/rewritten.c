@@ -1,0 +1,179 @@
+/* Files that do not have the content any more that was read from them: truncated, shortened, written
+ * anew.  The new content is another source; the old one goes on in a copy, if there is one. */
+#include "run/log.h"
+#include "tail/copies.h"
+#include "tail/follower_inner.h"
+#include "tail/identity.h"
+#include "tail/missed.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* A file that was taken for a settled copy of `s`, and has the rest of it now: it is not a source of
+ * its own any more. */
+static bool dissolve_backup(struct follower *f, const struct neighbour *n)
+{
+    struct source *known = follower_find(f, &n->id);
+    struct name *name = known == NULL ? resting_find(f, &n->id) : NULL;
+
+    if (name != NULL)
+        known = resting_wake(f, name);
+    if (known == NULL || known->at.offset != n->facts.size || is_nameless(known) ||
+        known->names.next != known->names.prev || !f->events.is_settled(f->events.user, known))
+        return false;
+    name = known->name;
+    list_remove(&name->same);
+    name->source = NULL;
+    f->events.left(f->events.user, known);
+    known->name = NULL;
+    follower_free_source(f, known);
+    return true;
+}
+
+/* Looks for a copy of what `s` was, made before it was truncated.  Even one without anything more is
+ * worth to be known: or it would be taken for a file that nobody has read. */
+static struct neighbour *find_copy(struct follower *f, const struct source *s,
+                                   struct neighbours *all)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        struct neighbour *n = all->items[i];
+
+        if (follower_has_finished(f, &n->id) || !copies_fits(f, n, s))
+            continue;
+        if (!follower_knows(f, &n->id) || dissolve_backup(f, n))
+            return n;
+    }
+    return NULL;
+}
+
+/* `s` goes on in the copy; if that is called as the globs say, the next look finds it there. */
+static void go_on_in_copy(struct follower *f, struct source *s, struct neighbour *copy)
+{
+    struct name *n = roster_find(f->roster, copy->path);
+
+    follower_identify(f, s, &copy->id);
+    open_files_adopt(f, s, copy->fd);
+    copy->fd = -1;
+    s->at_end = false;
+    s->truncated = false;
+    follower_say_path(f, s, copy->path);
+    f->events.changed(f->events.user, s);
+    log_info("flow %s: '%s': is a copy of it; its rest is read from there", follower_flow(f),
+             s->path);
+    if (n != NULL)
+        roster_look(f->roster, n);
+}
+
+/* `s` has lost its content: it lets go of its file and of its name, which *ret_name is (or NULL).
+ * Returns the descriptor. */
+static int renounce(struct source *s, struct follower *f, struct name **ret_name)
+{
+    const struct source_id none = {.dev = s->id.dev, .born_ns = s->id.born_ns};
+    struct source_id id = s->id;
+    struct name *n = is_nameless(s) ? NULL : s->name;
+    int fd = open_files_take(f, s);
+
+    assert(is_nameless(s) || n != NULL);
+    watch_remove(f->watch, &s->sub);
+    s->truncated = true;
+    follower_identify(f, s, &none);
+    s->id.head_len = id.head_len; /* what a copy of it is known by */
+    s->id.head_hash = id.head_hash;
+    if (n != NULL) {
+        n->source = NULL;
+        list_remove(&n->same);
+        follower_set_last(n, s);
+        for (struct list *node; (node = list_take(&s->names)) != NULL;) {
+            /* Other links are met anew, with the file. */
+            struct name *other = CONTAINER_OF(node, struct name, same);
+
+            other->source = NULL;
+            roster_look(f->roster, other);
+        }
+    }
+    *ret_name = n;
+    return fd;
+}
+
+/* The content that took the place of another one is a source of its own.  Takes `fd`. */
+static struct source *begin_anew(struct follower *f, int fd, const char *path, struct name *n,
+                                 struct cursor at)
+{
+    struct identity_facts facts;
+    struct source_id id;
+    struct source *s;
+
+    if (identity_read(f->digest, fd, &id, &facts) < 0 ||
+        follower_add(f, &id, at, path, fd, NULL, &s) < 0) {
+        close(fd);
+        s = NULL;
+    } else if (n != NULL) {
+        follower_attach(f, n, s, path);
+    } else {
+        follower_orphan(f, s);
+    }
+    if (n != NULL)
+        roster_look(f->roster, n); /* whether it still leads there */
+    return s;
+}
+
+/* Looks for what `s` had beyond its place before its file was truncated.  Returns the source that
+ * the new content is read after. */
+static struct source *go_on_elsewhere(struct follower *f, struct source *s, const char *path)
+{
+    struct source *last = s;
+    struct neighbours all;
+    struct neighbour *copy;
+
+    neighbours_find(&f->scope, path, 0, s->id.born_ns, &all);
+    copy = find_copy(f, s, &all);
+    if (copy != NULL) {
+        int64_t copied_ns = neighbour_born_ns(copy);
+
+        go_on_in_copy(f, s, copy);
+        follower_orphan(f, s);
+        /* it may have happened twice */
+        last = missed_read_between(f, &all, copied_ns, INT64_MAX, NULL, s);
+    } else {
+        if (!s->caught_up)
+            log_warn("flow %s: '%s': it had not been read to its end, and no copy of it was found: "
+                     "what it had beyond byte %llu is lost",
+                     follower_flow(f), path, (unsigned long long)s->at.offset);
+        s->ending = s->at_end = true;
+        follower_orphan(f, s);
+    }
+    neighbours_done(&all);
+    return last;
+}
+
+void follower_stale(struct follower *f, struct source *s)
+{
+    struct cursor at = {0};
+    bool shortened = identity_find_rung(f->digest, s->fd, &s->at, &at);
+    struct source *anew, *last = s;
+    struct name *n;
+    char path[PATH_MAX];
+    int fd;
+
+    if (shortened)
+        log_info("flow %s: '%s': was shortened; reading on from byte %llu", follower_flow(f),
+                 s->path, (unsigned long long)at.offset);
+    else
+        log_info("flow %s: '%s': was truncated or written anew; reading it from its start",
+                 follower_flow(f), s->path);
+    (void)snprintf(path, sizeof path, "%s", s->path);
+    fd = renounce(s, f, &n);
+    anew = begin_anew(f, fd, path, n, at);
+    if (shortened) {
+        s->ending = s->at_end = true;
+        follower_orphan(f, s);
+    } else {
+        last = go_on_elsewhere(f, s, path);
+    }
+    if (anew != NULL) {
+        follower_put_after(anew, last);
+        f->events.news(f->events.user, anew);
+    }
+}

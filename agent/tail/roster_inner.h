@@ -1,0 +1,85 @@
+/* roster_inner -- what the two halves of the roster share: roster.c has the names, the turns and the
+ * rhythm, roster_dir.c the directories.  Only they may include this. */
+#ifndef ROSTER_INNER_H
+#define ROSTER_INNER_H
+
+#include "list.h"
+#include "map.h"
+#include "run/loop.h"
+#include "tail/roster.h"
+#include "tail/watch.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What is to be done in a directory in the next turn; more includes less. */
+enum roster_work { ROSTER_NOTHING, ROSTER_SUBDIRS, ROSTER_ALL };
+
+struct roster_dir {
+    struct map_node node;
+    struct roster *roster;
+    struct roster_dir *parent;
+    struct list in_parent, children, names;
+    struct list waiting; /* in roster.dirs_waiting, or alone */
+    enum roster_work work;
+    struct glob_states *states; /* owns */
+    struct watch_sub sub;
+    uint32_t mask; /* of the events that we are subscribed to */
+    uint64_t dev, ino;
+    uint64_t peek_until_ms; /* a link in it leads nowhere yet */
+    uint32_t depth;
+    uint8_t untold; /* glances that found what no event had told */
+    bool blind;     /* inotify says nothing of it, or not all */
+    bool said_link, said_own;
+    char *path; /* owns; "/" is "" */
+    char *real; /* owns; where that really is, if a link led there; or NULL */
+};
+
+struct roster {
+    struct loop *loop;
+    struct watch *watch;
+    struct roster_settings settings;
+    struct roster_events events;
+    struct glob *glob;
+    struct glob_excludes *excludes;
+    struct roster_dir *root;
+    struct map names, dirs;
+    struct list dirs_waiting, names_waiting;
+    struct loop_turn turn;
+    struct loop_timer timer;
+    size_t blind_count, peek_count;
+    uint64_t next_poll_ms, next_glance_ms;
+    bool said_blind, starting, glancing;
+};
+
+/* --- names, in roster.c --- */
+
+struct name *name_find(const struct roster_dir *d, const char *text);
+struct name *name_need(struct roster_dir *d, const char *text); /* NULL: out of memory */
+bool name_is_meant(const struct roster_dir *d, const char *text);
+
+/* Whether `text` is called like a rotation of a name in `d` that is meant; then `base` is that. */
+bool name_is_rotation(struct roster_dir *d, const char *text, char base[NAME_MAX + 1]);
+
+/* Starts the clock of the poll and of the glance, or sets it anew. */
+void roster_set_timer(struct roster *r);
+
+/* --- directories, in roster_dir.c --- */
+
+/* Takes `states` if it succeeds.  Errors: -ENOMEM. */
+int dir_new(struct roster *r, struct roster_dir *parent, const char *text,
+            struct glob_states *states, struct roster_dir **ret);
+void dir_drop(struct roster_dir *d);
+
+/* Asks for work in the next turn; does it now. */
+void dir_want(struct roster_dir *d, enum roster_work work);
+void dir_scan(struct roster_dir *d, enum roster_work work);
+
+struct roster_dir *dir_child(const struct roster_dir *d, const char *text, size_t len);
+
+/* From now on it is looked at once a second; said once a roster. */
+void dir_say_blind(struct roster_dir *d, const char *why);
+
+#endif
