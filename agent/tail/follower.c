@@ -387,7 +387,11 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
 
     if (previous == NULL && !f->starting && f->settings.roster.follow_symlinks)
         previous = find_dropped(f, path);
-    if (!f->starting && ((previous != NULL && !previous->truncated) || n->appearances > 1))
+    /* Others may have had the name between the one before and this one: unless inotify has told of
+     * this one alone. */
+    if (!f->starting && (n->appearances > 1 || n->copied ||
+                         (previous != NULL && !previous->truncated &&
+                          (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
         previous = missed_read(f, path, previous);
     if (previous != NULL)
         follower_put_after(s, previous);
@@ -536,8 +540,10 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
     if (resting != NULL)
         s = resting_wake(f, resting);
     if (s != NULL && s == n->source) {
-        if (n->appearances > 0 && s->at.offset == 0 && s->id.head_len == 0)
-            (void)missed_read(f, path, NULL); /* its first content may be in a copy only */
+        /* Its first content may be in a copy only; and if a file appeared, but this one was seen
+         * before, it may have been another one that is gone again. */
+        if (n->appearances > 0 || (n->copied && s->at.offset == 0 && s->id.head_len == 0))
+            (void)missed_read(f, path, NULL);
         f->events.news(f->events.user, s);
     } else {
         detach(f, n);
@@ -573,7 +579,7 @@ static bool sleeps_on(struct follower *f, struct name *n, const struct statx *st
     struct source_id id;
     struct cursor at;
 
-    if (n->modified || n->appearances > 0 || st->stx_size != n->rest_size ||
+    if (n->modified || n->appearances > 0 || n->copied || st->stx_size != n->rest_size ||
         st->stx_mtime.tv_sec >= (int64_t)n->rested_s || st->stx_nlink > 1)
         return false;
     f->events.recall(f->events.user, n->slot, &id, &at);
@@ -591,9 +597,10 @@ static void look_at_nothing(struct follower *f, struct name *n, const char *path
         roster_peek(f->roster, n); /* a link that leads nowhere */
         return;
     }
-    if (n->appearances > 0 && !f->starting) /* one came and went */
+    if ((n->appearances > 0 || n->copied) && !f->starting) /* one came and went */
         (void)missed_read(f, path, n->last);
     n->appearances = 0;
+    n->copied = n->modified = false;
     if (n->last == NULL)
         roster_forget(f->roster, n);
 }
@@ -631,14 +638,15 @@ static void follower_look(void *user, struct name *n)
     if (!S_ISREG(st.stx_mode)) {
         detach(f, n);
         complain(f, n, path, S_ISLNK(st.stx_mode) ? -ELOOP : -EINVAL);
-    } else if (n->source != NULL && n->appearances == 0 && is_unchanged(&n->source->id, &st)) {
+    } else if (n->source != NULL && n->appearances == 0 && !n->copied &&
+               is_unchanged(&n->source->id, &st)) {
         if (n->modified || st.stx_size != n->source->seen)
             follower_have_news(f, n->source);
     } else if (!(f->starting && resume_at_rest(f, n, path, &st))) {
         look_closely(f, n, path, &st);
     }
     n->appearances = 0;
-    n->modified = false;
+    n->copied = n->modified = false;
 }
 
 static void follower_modified(void *user, struct name *n)

@@ -4,6 +4,7 @@
 #include "run/log.h"
 #include "tail/follower_inner.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -63,13 +64,17 @@ static void want_tick(struct follower *f)
 
 void follower_orphan(struct follower *f, struct source *s)
 {
-    int fd;
+    char path[PATH_MAX];
+    int fd = -ENOENT, why;
 
     list_remove(&s->all);
     list_append(&f->nameless, &s->all);
     s->quiet_since_ms = loop_now_ms(f->loop);
     if (s->fd < 0 && !s->truncated) {
-        fd = open_files_search(f, &s->id, s->path);
+        if (s->name != NULL && roster_went(f->roster, s->name, path))
+            fd = open_files_same(f, path, &s->id, &why);
+        if (fd < 0)
+            fd = open_files_search(f, &s->id, s->path);
         if (fd >= 0)
             open_files_adopt(f, s, fd);
     }

@@ -65,6 +65,8 @@ struct name *name_need(struct roster_dir *d, const char *text)
 
 void roster_forget(struct roster *r, struct name *n)
 {
+    if (r->leaving == n)
+        r->leaving = NULL;
     map_remove(&r->names, &n->node);
     list_remove(&n->in_dir);
     list_remove(&n->looking);
@@ -130,6 +132,62 @@ bool name_is_rotation(struct roster_dir *d, const char *text, char base[NAME_MAX
     return generation_has_base(slice_of(text), is_meant_base, &s);
 }
 
+/* --- renames --- */
+
+static uint64_t move_hash(const struct name *n)
+{
+    return map_hash_u64((uint64_t)(uintptr_t)n);
+}
+
+void move_note(struct roster_dir *d, struct name *n, uint32_t mask, const char *text)
+{
+    struct roster *r = d->roster;
+    uint32_t cookie = watch_cookie(r->watch);
+    struct roster_move *m;
+    size_t size;
+
+    if ((mask & IN_MOVED_FROM) != 0) {
+        r->leaving = n;
+        r->leaving_cookie = cookie;
+    }
+    if ((mask & IN_MOVED_TO) == 0 || r->leaving == NULL || cookie != r->leaving_cookie)
+        return;
+    size = strlen(d->path) + 1 + strlen(text) + 1;
+    m = malloc(sizeof *m + size);
+    if (m == NULL)
+        return; /* it will be searched for */
+    m->name = r->leaving;
+    (void)snprintf(m->to, size, "%s/%s", d->path, text);
+    r->leaving = NULL;
+    if (map_insert(&r->moves, &m->node, move_hash(m->name)) < 0) {
+        free(m);
+        return;
+    }
+    list_init(&m->all);
+    list_append(&r->all_moves, &m->all);
+}
+
+static void forget_moves(struct roster *r)
+{
+    for (struct list *node; (node = list_take(&r->all_moves)) != NULL;) {
+        struct roster_move *m = CONTAINER_OF(node, struct roster_move, all);
+        map_remove(&r->moves, &m->node);
+        free(m);
+    }
+    r->leaving = NULL;
+}
+
+bool roster_went(const struct roster *r, const struct name *n, char to[PATH_MAX])
+{
+    const struct map_node *node = map_find(&r->moves, move_hash(n));
+
+    /* The last one: a name may be left more than once between two looks. */
+    if (node == NULL)
+        return false;
+    return snprintf(to, PATH_MAX, "%s",
+                    CONTAINER_OF(node, const struct roster_move, node)->to) < PATH_MAX;
+}
+
 /* --- the roster --- */
 
 static void roster_turn(struct loop_turn *t)
@@ -157,6 +215,8 @@ static void roster_turn(struct loop_turn *t)
         list_append(&names, node);
     while ((node = list_take(&names)) != NULL)
         r->events.look(r->events.user, CONTAINER_OF(node, struct name, looking));
+    r->overflowed = false;
+    forget_moves(r);
 }
 
 static void roster_scan_all(struct roster_dir *d, bool glance)
@@ -217,6 +277,11 @@ void roster_found(struct roster *r, struct name *n, int64_t modified_ns)
         d->untold = 1;
     else if (d->untold == 2)
         dir_say_blind(d, "the kernel does not tell of what is written there");
+}
+
+bool roster_is_sure(const struct roster *r, const struct name *n)
+{
+    return !n->dir->blind && !r->overflowed;
 }
 
 void roster_peek(struct roster *r, struct name *n)
@@ -282,6 +347,7 @@ int roster_new(struct loop *loop, struct watch *watch, const struct roster_setti
     r->events = *events;
     list_init(&r->dirs_waiting);
     list_init(&r->names_waiting);
+    list_init(&r->all_moves);
     loop_turn_init(&r->turn, roster_turn);
     if ((e = glob_new(settings->files, settings->file_count, &r->glob)) < 0 ||
         (e = glob_excludes_new(settings->exclude, settings->exclude_count, &r->excludes)) < 0 ||
@@ -307,6 +373,8 @@ void roster_free(struct roster *r)
     loop_timer_done(r->loop, &r->timer);
     map_done(&r->names);
     map_done(&r->dirs);
+    forget_moves(r);
+    map_done(&r->moves);
     glob_free(r->glob);
     glob_excludes_free(r->excludes);
     free(r);

@@ -54,6 +54,7 @@ struct name {
     bool resting;
     bool modified;        /* since the last look, its file was written to */
     bool listed;          /* the scan that runs has seen it */
+    bool copied;          /* since the last look, a file was made that is called like its rotation */
     uint16_t appearances; /* since the last look: how many files have come to be called so */
     char text[];
 };
@@ -95,6 +96,13 @@ void roster_look(struct roster *r, struct name *n);
 /* A look has found news of a resting file.  If no event had told of them, and none can be on its way,
  * the directory will be looked at more often. */
 void roster_found(struct roster *r, struct name *n, int64_t modified_ns);
+
+/* During a look: where inotify says that the file went that was called so; false if it does not.  A
+ * hint: whether it is there is for the caller to see. */
+bool roster_went(const struct roster *r, const struct name *n, char to[PATH_MAX]);
+
+/* Whether inotify has told of all that happened in a name's directory since the last look. */
+bool roster_is_sure(const struct roster *r, const struct name *n);
 
 /* The name is a link that leads nowhere: what it will lead to may come where nobody watches, so its
  * directory is looked at once a second for a minute. */

@@ -71,12 +71,6 @@ void dir_want(struct roster_dir *d, enum roster_work work)
     loop_want_turn(d->roster->loop, &d->roster->turn);
 }
 
-static void name_appears(struct name *n)
-{
-    if (n->appearances < UINT16_MAX)
-        n->appearances++;
-}
-
 /* A file was created that is called like a rotation of ours: somebody copies it, to truncate it
  * next.  If nothing of it was seen before, that copy is all that will be left. */
 static void dir_copy_event(struct roster_dir *d, const char *text)
@@ -89,7 +83,7 @@ static void dir_copy_event(struct roster_dir *d, const char *text)
     n = name_find(d, base);
     if (n == NULL)
         return;
-    name_appears(n);
+    n->copied = true;
     roster_look(d->roster, n);
 }
 
@@ -109,6 +103,7 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
     struct roster *r = d->roster;
     struct name *n;
 
+    r->overflowed = r->overflowed || (mask & IN_Q_OVERFLOW) != 0;
     if ((mask & IN_Q_OVERFLOW) != 0 || ((mask & IN_ATTRIB) != 0 && text[0] == '\0')) {
         dir_want(d, ROSTER_ALL);
         return;
@@ -126,6 +121,8 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
         (dir_child(d, text, strlen(text)) != NULL || may_enter(d, text)))
         dir_want(d, ROSTER_SUBDIRS);
     n = name_find(d, text);
+    if ((mask & (IN_MOVED_FROM | IN_MOVED_TO)) != 0)
+        move_note(d, n, mask, text);
     if (n == NULL) {
         /* Another file's business, as most in /var/log are. */
         if (!name_is_meant(d, text)) {
@@ -139,8 +136,8 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
             return;
         }
     }
-    if ((mask & (IN_CREATE | IN_MOVED_TO)) != 0)
-        name_appears(n);
+    if ((mask & (IN_CREATE | IN_MOVED_TO)) != 0 && n->appearances < UINT16_MAX)
+        n->appearances++;
     n->modified = n->modified || (mask & IN_MODIFY) != 0;
     if (n->source != NULL && (mask & ~(uint32_t)IN_MODIFY) == 0 && list_is_empty(&n->looking))
         r->events.modified(r->events.user, n);

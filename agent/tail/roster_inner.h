@@ -37,6 +37,14 @@ struct roster_dir {
     char *real; /* owns; where that really is, if a link led there; or NULL */
 };
 
+/* A rename that inotify told of, until the looks of its wake-up are over. */
+struct roster_move {
+    struct map_node node; /* by the name that was left */
+    const struct name *name;
+    struct list all;
+    char to[];
+};
+
 struct roster {
     struct loop *loop;
     struct watch *watch;
@@ -45,13 +53,17 @@ struct roster {
     struct glob *glob;
     struct glob_excludes *excludes;
     struct roster_dir *root;
-    struct map names, dirs;
+    struct map names, dirs, moves;
+    struct list all_moves;
+    struct name *leaving; /* what was renamed last, … */
+    uint32_t leaving_cookie; /* … and the word by which the second half is known */
     struct list dirs_waiting, names_waiting;
     struct loop_turn turn;
     struct loop_timer timer;
     size_t blind_count, peek_count;
     uint64_t next_poll_ms, next_glance_ms;
     bool said_blind, starting, glancing;
+    bool overflowed; /* events were lost: until everything was looked at, nothing is sure */
 };
 
 /* --- names, in roster.c --- */
@@ -62,6 +74,9 @@ bool name_is_meant(const struct roster_dir *d, const char *text);
 
 /* Whether `text` is called like a rotation of a name in `d` that is meant; then `base` is that. */
 bool name_is_rotation(struct roster_dir *d, const char *text, char base[NAME_MAX + 1]);
+
+/* Notes one half of a rename; `n` is the name that was left, or NULL. */
+void move_note(struct roster_dir *d, struct name *n, uint32_t mask, const char *text);
 
 /* Starts the clock of the poll and of the glance, or sets it anew. */
 void roster_set_timer(struct roster *r);

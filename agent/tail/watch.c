@@ -24,6 +24,7 @@ struct watch {
     struct map by_wd;
     struct watch_sub *cursor; /* the next one to be told; moved on if it unsubscribes */
     const struct list *cursor_end;
+    uint32_t cookie; /* of the event that is being told */
     _Alignas(struct inotify_event) char events[WATCH_READ_SIZE];
 };
 
@@ -143,10 +144,17 @@ static void watch_dispatch(struct watch *w, const struct inotify_event *event)
     e = watch_find(w, event->wd);
     if (e == NULL)
         return;
+    w->cookie = event->cookie;
     if ((event->mask & IN_IGNORED) != 0)
         watch_dropped(w, e);
     else
         watch_tell(w, e, event->mask, event->len > 0 ? event->name : "");
+    w->cookie = 0;
+}
+
+uint32_t watch_cookie(const struct watch *w)
+{
+    return w->cookie;
 }
 
 static void watch_ready(struct loop_fd *f, uint32_t events)

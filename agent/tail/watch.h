@@ -35,6 +35,9 @@ void watch_free(struct watch *w);
  * watches is reached; -ENOMEM. */
 int watch_add(struct watch *w, struct watch_sub *s, const char *path, uint32_t mask);
 
+/* Within a callback: what the two halves of a rename have in common; 0: it is none. */
+uint32_t watch_cookie(const struct watch *w);
+
 /* Ends a subscription; one that is none is fine. */
 void watch_remove(struct watch *w, struct watch_sub *s);
 
