@@ -17,7 +17,7 @@ SAN     ?=
 common := backoff base64 buf clock crc32c digest disk heap json map random sigv4 utf8
 record := key
 tail   := copies follower generation glob identity missed nameless neighbours open_files resting \
-          resume rewritten roster roster_dir source watch
+          resume rewritten roster roster_dir source walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts ledger state
 run    := config config_key config_keys flow guess judge lane log loop mistakes scribe sheet units

@@ -32,7 +32,7 @@ struct config_texts { /* owns */
 struct config_flow {           /* owns its texts */
     char *name;                /* unique */
     struct config_texts files; /* absolute globs, at least one */
-    struct config_texts exclude;
+    struct config_texts exclude, rotated;
     bool from_start; /* from = "start" */
     bool follow_symlinks, follow_hard_links;
     uint64_t held_limit; /* bytes; 0: none */

@@ -478,6 +478,8 @@ static int flow_new_follower(struct flow *f)
                    .exclude_count = c->exclude.count,
                    .follow_symlinks = c->follow_symlinks,
                    .own = f->place.own},
+        .rotated = c->rotated.items,
+        .rotated_count = c->rotated.count,
         .follow_hard_links = c->follow_hard_links,
         .held_limit = c->held_limit,
         .from_start = c->from_start,

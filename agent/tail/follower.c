@@ -6,6 +6,7 @@
 #include "tail/copies.h"
 #include "tail/follower_inner.h"
 #include "tail/generation.h"
+#include "tail/glob.h"
 #include "tail/identity.h"
 #include "tail/missed.h"
 #include "tail/neighbours.h"
@@ -762,7 +763,7 @@ int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
     f->loop = loop;
     f->watch = watch;
     f->digest = digest;
-    f->scope = (struct neighbours_scope){digest, settings->roster.follow_symlinks};
+    f->scope = (struct neighbours_scope){digest, settings->roster.follow_symlinks, NULL};
     f->descriptors = descriptors;
     f->settings = *settings;
     f->events = *events;
@@ -776,10 +777,13 @@ int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
     r = f->finished == NULL ? -ENOMEM : 0;
     if (r < 0 || (r = loop_timer_init(loop, &f->tick, nameless_tick)) < 0 ||
         (r = loop_timer_init(loop, &f->rest, resting_tick)) < 0 ||
+        (settings->rotated_count > 0 &&
+         (r = glob_new(settings->rotated, settings->rotated_count, &f->rotated)) < 0) ||
         (r = roster_new(loop, watch, &settings->roster, &roster_events, &f->roster)) < 0) {
         follower_free(f);
         return r;
     }
+    f->scope.rotated = f->rotated;
     resume_map(f);
     *ret = f;
     return 0;
@@ -812,6 +816,7 @@ void follower_free(struct follower *f)
     map_done(&f->resting);
     loop_timer_done(f->loop, &f->tick);
     loop_timer_done(f->loop, &f->rest);
+    glob_free(f->rotated);
     free(f->finished);
     free(f->unread);
     free(f->deferred);

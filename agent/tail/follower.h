@@ -63,6 +63,8 @@ struct follower_events {
 
 struct follower_settings {
     struct roster_settings roster;
+    char *const *rotated; /* globs: where files go when they are rotated, besides where they were */
+    size_t rotated_count;
     bool from_start;  /* where a file begins that was there before the flow's first start */
     bool known;       /* the flow has run before … */
     int64_t alive_ns; /* … and said so last at this wall time: what is younger is new */

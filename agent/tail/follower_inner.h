@@ -62,6 +62,7 @@ struct follower {
     struct watch *watch;
     struct digest *digest;
     struct neighbours_scope scope;
+    struct glob *rotated; /* owns; or NULL */
     struct descriptors *descriptors;
     struct follower_settings settings;
     struct follower_events events;

@@ -2,6 +2,7 @@
 
 #include "slice.h"
 #include "tail/generation.h"
+#include "tail/walk.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -77,22 +78,43 @@ void neighbours_sort(struct neighbours *all)
         qsort(all->items, all->count, sizeof(*all->items), compare_births);
 }
 
+/* What a neighbour must be. */
+struct search {
+    const struct neighbours_scope *scope;
+    struct neighbours *all;
+    const char *base;
+    uint64_t ino;
+    int64_t since_ns;
+};
+
 /* Whether a file came to be before `since_ns`: a directory may hold ten thousand generations, and
  * opening them all is a thousand times this. */
-static bool is_older(int dir_fd, const char *name, int64_t since_ns)
+static bool is_older(const char *dir, const char *name, int64_t since_ns)
 {
+    char path[PATH_MAX];
     struct statx st;
 
-    return since_ns > 0 &&
-           statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st) == 0 &&
+    return since_ns > 0 && snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path &&
+           statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st) == 0 &&
            (st.stx_mask & STATX_BTIME) != 0 &&
            (int64_t)st.stx_btime.tv_sec * INT64_C(1000000000) + st.stx_btime.tv_nsec < since_ns;
+}
+
+static void consider(void *user, const char *dir, const char *name, uint64_t ino)
+{
+    const struct search *s = user;
+    bool called_so = strcmp(name, s->base) == 0 ||
+                     generation_is_of(slice_of(name), slice_of(s->base));
+
+    if (ino == s->ino || (called_so && !is_older(dir, name, s->since_ns)))
+        (void)neighbours_add(s->scope, s->all, dir, name);
 }
 
 void neighbours_find(const struct neighbours_scope *scope, const char *path, uint64_t ino,
                      int64_t since_ns, struct neighbours *ret)
 {
-    const char *slash = strrchr(path, '/'), *base = slash + 1;
+    const char *slash = strrchr(path, '/');
+    struct search s = {scope, ret, slash + 1, ino, since_ns};
     char dir[PATH_MAX];
     DIR *list;
 
@@ -100,17 +122,15 @@ void neighbours_find(const struct neighbours_scope *scope, const char *path, uin
     if (snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path) >= (int)sizeof dir)
         return;
     list = opendir(dir[0] == '\0' ? "/" : dir);
-    if (list == NULL) {
+    if (list == NULL)
         ret->incomplete = errno != ENOENT && errno != ENOTDIR;
-        return;
-    }
-    for (struct dirent *e; (e = readdir(list)) != NULL;)
-        if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
-            (e->d_ino == ino || ((strcmp(e->d_name, base) == 0 ||
-                                  generation_is_of(slice_of(e->d_name), slice_of(base))) &&
-                                 !is_older(dirfd(list), e->d_name, since_ns))))
-            (void)neighbours_add(scope, ret, dir, e->d_name);
-    closedir(list);
+    for (struct dirent *e; list != NULL && (e = readdir(list)) != NULL;)
+        if (e->d_type == DT_REG || e->d_type == DT_UNKNOWN)
+            consider(&s, dir, e->d_name, e->d_ino);
+    if (list != NULL)
+        closedir(list);
+    if (scope->rotated != NULL)
+        walk_files(scope->rotated, scope->follow_symlinks, consider, &s);
     neighbours_sort(ret);
 }
 

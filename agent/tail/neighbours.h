@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 struct digest;
+struct glob;
 
 struct neighbour {
     int fd;
@@ -37,10 +38,11 @@ struct neighbours {
 struct neighbours_scope {
     struct digest *digest;
     bool follow_symlinks;
+    const struct glob *rotated; /* where else files go when they are rotated; NULL: nowhere */
 };
 
-/* Finds the files that are called `path` or, beside it, like a generation of it, and came to be at
- * `since_ns` or later (where the file system tells); and whatever has inode `ino` (0: none).
+/* Finds the files that are called `path` or, beside it or where rotated files go, like a generation
+ * of it, and came to be at `since_ns` or later (where the file system tells); and whatever has inode `ino` (0: none).
  * neighbours_done gives them back. */
 void neighbours_find(const struct neighbours_scope *scope, const char *path, uint64_t ino,
                      int64_t since_ns, struct neighbours *ret);
