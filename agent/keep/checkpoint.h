@@ -14,7 +14,7 @@
  *     kinetail-checkpoint 1 STORE GENERATION              who wrote this; 1 is the format
  *     flow NAME                                           a flow that has run
  *     file KEY FLOW DEV INO BORN HANDLE HEAD PATH         a source; HANDLE type:hex, HEAD len:hash
- *     at KEY OFFSET ANCHOR                                it is settled up to here
+ *     at KEY OFFSET ANCHOR [BACK:HASH ...]                it is settled up to here; its rungs
  *     gone KEY                                            it will not come back
  *
  * Names are percent-encoded; hashes are hexadecimal.  Every line ends in the CRC32C of the line up

@@ -22,6 +22,14 @@ uint32_t facts_seed(uint64_t store, uint64_t generation)
     return crc32c(0, text, (size_t)n);
 }
 
+/* Rungs lead down, and not below the ground. */
+static bool rung_holds(const struct cursor *at, size_t i)
+{
+    uint32_t above = i > 0 ? at->rungs[i - 1].back : 0;
+
+    return at->rungs[i].back > above && at->rungs[i].back <= at->offset;
+}
+
 /* --- writing --- */
 
 /* Ends the line that began at `from`. */
@@ -94,6 +102,8 @@ int facts_write_at(struct buf *to, uint32_t seed, uint64_t key, struct cursor at
     size_t from = to->len;
     int r = buf_printf(to, "at %" PRIu64 " %" PRIu64 " %016" PRIx64, key, at.offset, at.anchor);
 
+    for (size_t i = 0; i < CURSOR_RUNGS && rung_holds(&at, i) && r == 0; i++)
+        r = buf_printf(to, " %" PRIu32 ":%08" PRIx32, at.rungs[i].back, at.rungs[i].hash);
     return r < 0 ? r : end_line(to, seed, from);
 }
 
@@ -236,6 +246,27 @@ static bool read_file(struct slice line, struct fact *f)
     return true;
 }
 
+static bool read_at(struct slice line, struct fact *f)
+{
+    struct cursor at = {0};
+
+    if (!take_number(&line, ' ', 10, &f->file.key) || !take_number(&line, ' ', 10, &at.offset) ||
+        !take_number(&line, ' ', 16, &at.anchor))
+        return false;
+    for (size_t i = 0; line.len > 0; i++) {
+        uint64_t back, hash;
+
+        if (i == CURSOR_RUNGS || !take_number(&line, ':', 10, &back) || back > UINT32_MAX ||
+            !take_number(&line, ' ', 16, &hash) || hash > UINT32_MAX)
+            return false;
+        at.rungs[i] = (struct cursor_rung){(uint32_t)back, (uint32_t)hash};
+        if (!rung_holds(&at, i))
+            return false;
+    }
+    f->at = at;
+    return true;
+}
+
 /* Strips the checksum; false if it is not this line's. */
 static bool check_line(struct slice *line, uint32_t seed)
 {
@@ -261,11 +292,7 @@ static enum fact_type read_fact(struct slice line, uint32_t seed, struct fact *f
         return FACT_DAMAGED;
     word = take_word(&line, ' ');
     if (slice_equal(word, SLICE("at")))
-        return take_number(&line, ' ', 10, &f->file.key) &&
-                       take_number(&line, ' ', 10, &f->at.offset) &&
-                       take_number(&line, ' ', 16, &f->at.anchor)
-                   ? FACT_AT
-                   : FACT_DAMAGED;
+        return read_at(line, f) ? FACT_AT : FACT_DAMAGED;
     if (slice_equal(word, SLICE("file")))
         return read_file(line, f) ? FACT_FILE : FACT_DAMAGED;
     if (slice_equal(word, SLICE("gone")))

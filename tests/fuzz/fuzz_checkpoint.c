@@ -84,7 +84,11 @@ static void tell(struct checkpoint *c, struct buf *to)
                           id->dev, id->ino, id->born_ns, id->head_hash, id->head_len,
                           id->handle_type, id->handle_len) == 0);
         assert(buf_append(to, (struct slice){(const char *)id->handle, id->handle_len}) == 0);
-        assert(buf_printf(to, " %" PRIu64 " %" PRIu64 "\n", at.offset, at.anchor) == 0);
+        assert(buf_printf(to, " %" PRIu64 " %" PRIu64, at.offset, at.anchor) == 0);
+        for (size_t i = 0; i < CURSOR_RUNGS; i++)
+            assert(buf_printf(to, " %" PRIu32 ":%" PRIu32, at.rungs[i].back, at.rungs[i].hash) ==
+                   0);
+        assert(buf_append_char(to, '\n') == 0);
     }
 }
 
@@ -133,8 +137,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(slice_equal(buf_slice(&before), buf_slice(&after)));
 
     /* Noted and written, not only as a snapshot. */
-    for (s = NULL; (s = checkpoint_next(c, s)) != NULL;)
-        checkpoint_note(c, s, (struct cursor){.offset = checkpoint_cursor(s).offset / 2, .anchor = 3});
+    for (s = NULL; (s = checkpoint_next(c, s)) != NULL;) {
+        struct cursor at = checkpoint_cursor(s);
+
+        /* Rungs that are now below the ground are left out, with those after them. */
+        at.offset /= 2;
+        at.anchor = 3;
+        for (size_t i = 0; i < CURSOR_RUNGS; i++)
+            if (at.rungs[i].back > at.offset || (i > 0 && at.rungs[i - 1].back == 0))
+                at.rungs[i] = (struct cursor_rung){0};
+        checkpoint_note(c, s, at);
+    }
     tell(c, &before);
     assert(checkpoint_write(c) == 0);
     assert(checkpoint_job_begin(c) == 0);

@@ -24,7 +24,19 @@
 
 static struct cursor at(uint64_t offset)
 {
-    return (struct cursor){.offset = offset, .anchor = offset * 31 + 1};
+    struct cursor c = {.offset = offset, .anchor = offset * 31 + 1};
+
+    if (offset > 0)
+        c.rungs[0] = (struct cursor_rung){1, (uint32_t)offset * 7};
+    return c;
+}
+
+static bool same_place(struct cursor a, struct cursor b)
+{
+    for (size_t i = 0; i < CURSOR_RUNGS; i++)
+        if (a.rungs[i].back != b.rungs[i].back || a.rungs[i].hash != b.rungs[i].hash)
+            return false;
+    return a.offset == b.offset && a.anchor == b.anchor;
 }
 
 /* --- a directory of its own --- */
@@ -197,7 +209,12 @@ static void test_round_trips(void **state)
         {.dev = 1, .ino = 2, .born_ns = -3, .head_len = 1, .handle_type = -129, .handle_len = 1},
     };
     struct cursor places[] = {
-        {.offset = 0}, {.offset = UINT64_MAX, .anchor = UINT64_MAX}, {.offset = 5}};
+        {.offset = 0},
+        {.offset = UINT64_MAX,
+         .anchor = UINT64_MAX,
+         .rungs = {{UINT32_MAX - 1, UINT32_MAX}, {UINT32_MAX, 0}}},
+        {.offset = 5, .rungs = {{5, 1}}},
+    };
     struct checkpoint *c = reopen(NULL, NULL);
     size_t n = 0;
 
@@ -227,8 +244,7 @@ static void test_round_trips(void **state)
             assert_true(slice_equal(checkpoint_flow(s), flows[k / ARRAY_LEN(paths)]));
             assert_true(slice_equal(checkpoint_path(s), paths[k % ARRAY_LEN(paths)]));
             assert_true(same_id(checkpoint_id(s), &ids[k % 3]));
-            assert_true(checkpoint_cursor(s).offset == places[k / 3 % 3].offset);
-            assert_true(checkpoint_cursor(s).anchor == places[k / 3 % 3].anchor);
+            assert_true(same_place(checkpoint_cursor(s), places[k / 3 % 3]));
         }
         assert_true(checkpoint_knows_flow(c, SLICE("idle")));
         assert_true(checkpoint_knows_flow(c, SLICE("\xff")));
@@ -455,7 +471,8 @@ static void check_small(struct checkpoint *c)
         assert_true(slice_equal(checkpoint_path(s), i == 9 ? SLICE("/gone") : SLICE("/a b")));
         assert_true(offset == 0 ||
                     (offset >= 1000 * i && offset < 1000 * i + (i == 9 ? 1 : SMALL_OFFSETS)));
-        assert_true(checkpoint_cursor(s).anchor == (offset == 0 ? 0 : at(offset).anchor));
+        assert_true(
+            same_place(checkpoint_cursor(s), offset == 0 ? (struct cursor){0} : at(offset)));
     }
 }
 
@@ -685,6 +702,61 @@ static void test_newer_format(void **state)
         assert_true(has(1) && has(2) && !has(3) && count_damaged() == 0); /* nothing was touched */
     }
     buf_done(&text);
+}
+
+/* Lines whose checksum holds and that say nonsense: they are damage, and what was known stands. */
+static void test_places_as_text(void **state)
+{
+    static const struct {
+        const char *line;
+        bool holds;
+        struct cursor at;
+    } lines[] = {
+        {"at 1 9 a", true, {.offset = 9, .anchor = 10}},
+        {"at 1 9 a 3:b", true, {9, 10, {{3, 11}}}},
+        {"at 1 9 a 3:b 9:ffffffff", true, {9, 10, {{3, 11}, {9, UINT32_MAX}}}},
+        {"at 1 9 a 3:b 4:b 5:b", false, {0}}, /* a rung too many */
+        {"at 1 9 a 10:b", false, {0}},        /* below the ground */
+        {"at 1 9 a 0:b", false, {0}},
+        {"at 1 9 a 3:b 3:b", false, {0}},
+        {"at 1 9 a 3:b 2:b", false, {0}}, /* up */
+        {"at 1 9 a 3", false, {0}},
+        {"at 1 9 a 3:", false, {0}},
+        {"at 1 9 a :b", false, {0}},
+        {"at 1 9 a -3:b", false, {0}},
+        {"at 1 9 a 3:100000000", false, {0}},
+        {"at 1 9999999999 a 4294967297:b", false, {0}},
+        {"at 1 9 a 3:b x", false, {0}},
+        {"at 1 9", false, {0}},
+        {"at 1 9 ", false, {0}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        const char *text[] = {"file 1 web 1 2 3 0: 0:0 /a", "at 1 7 7 2:2", lines[i].line,
+                              "flow z"};
+        uint32_t seed = facts_seed(77, 1);
+        struct checkpoint_report report;
+        struct checkpoint *c;
+        struct buf b;
+
+        buf_init(&b, 1 << 16);
+        assert_int_equal(facts_write_header(&b, seed, 77, 1), 0);
+        for (size_t k = 0; k < ARRAY_LEN(text); k++) {
+            size_t from = b.len;
+
+            assert_int_equal(buf_printf(&b, "%s ", text[k]), 0);
+            assert_int_equal(buf_printf(&b, "%08x\n", crc32c(seed, b.ptr + from, b.len - from)), 0);
+        }
+        dir_empty();
+        file_put(1, buf_slice(&b));
+        c = reopen(NULL, &report);
+        assert_int_equal(report.damaged, !lines[i].holds);
+        assert_true(same_place(checkpoint_cursor(find(c, 2)),
+                               lines[i].holds ? lines[i].at : (struct cursor){7, 7, {{2, 2}}}));
+        checkpoint_close(c);
+        buf_done(&b);
+    }
 }
 
 /* --- a disk that fails --- */
@@ -949,7 +1021,7 @@ int main(void)
         IN_DIR(test_round_trips),  IN_DIR(test_life),        IN_DIR(test_many),
         IN_DIR(test_compaction),   IN_DIR(test_torn),        IN_DIR(test_flipped_bits),
         IN_DIR(test_stale_blocks), IN_DIR(test_garbage),     IN_DIR(test_newer_format),
-        IN_DIR(test_faults),       IN_DIR(test_failed_sync),
+        IN_DIR(test_faults),       IN_DIR(test_failed_sync), IN_DIR(test_places_as_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
