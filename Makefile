@@ -118,9 +118,10 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
-$(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/libkinetail.a
+$(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/tests/sim/model.o \
+                $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
-	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
+	@$(LINK) -o $@ $^ -lz $(KT_LDLIBS) $(LDLIBS)
 
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)

@@ -1,6 +1,7 @@
 #include "world.h"
 
 #include "base64.h"
+#include "buf.h"
 #include "disk.h"
 #include "json.h"
 #include "run/log.h"
@@ -16,7 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIM_ANSWER_MAX = 512 * 1024, SIM_RECORD_MAX = 1024 * 1024 };
+enum {
+    SIM_ANSWER_MAX = 512 * 1024,
+    SIM_RECORD_MAX = 1024 * 1024,
+    SIM_TICK_MS = 10, /* a kernel's clock tick, at the most */
+    SIM_KILLED_STORED = 30, /* percent of the requests on their way when the agent is killed */
+};
 
 #define MUST(condition)                                                                            \
     do {                                                                                           \
@@ -85,6 +91,7 @@ static struct slice serve(struct sim_world *w, struct slice body, bool throttle)
             at += (size_t)sprintf(w->answer + at,
                                   "{\"ErrorCode\":\"ProvisionedThroughputExceededException\","
                                   "\"ErrorMessage\":\"Rate exceeded\"}");
+            w->throttled++;
             continue;
         }
         at += (size_t)sprintf(w->answer + at,
@@ -94,6 +101,18 @@ static struct slice serve(struct sim_world *w, struct slice body, bool throttle)
     }
     at += (size_t)sprintf(w->answer + at, "]}");
     return (struct slice){w->answer, at};
+}
+
+/* Stores them, and the agent will not hear of it. */
+static struct slice serve_unsure(struct sim_world *w, struct slice body)
+{
+    struct slice answer;
+
+    w->ambiguous++;
+    w->unsure = true;
+    answer = serve(w, body, false);
+    w->unsure = false;
+    return answer;
 }
 
 static void sim_answer(struct sim_world *w, struct http_call *http)
@@ -107,12 +126,10 @@ static void sim_answer(struct sim_world *w, struct http_call *http)
         a.status = 500;
         a.body = SLICE("{\"__type\":\"InternalFailure\"}");
     } else if (sim_chance(w, w->faults.lose_answer)) {
-        w->ambiguous++;
-        (void)serve(w, http->body, false);
+        (void)serve_unsure(w, http->body);
         a = (struct http_answer){.error = -ECONNRESET, .why = "reset"};
     } else if (sim_chance(w, w->faults.garbage)) {
-        w->ambiguous++;
-        a.body = serve(w, http->body, false);
+        a.body = serve_unsure(w, http->body);
         a.body.len = (size_t)random_below(&w->random, a.body.len);
     } else {
         a.body = serve(w, http->body, true);
@@ -148,7 +165,7 @@ static void sim_cancel(struct transport *t, struct http_call *http)
     list_append(&w->free_calls, &c->node);
 }
 
-/* Ends the calls that are due; a killed agent's request may still be stored. */
+/* Ends the calls that are due. */
 static void sim_answer_due(struct sim_world *w)
 {
     LIST_EACH(&w->calls, node, after)
@@ -177,6 +194,17 @@ static uint64_t sim_next_answer_ms(const struct sim_world *w)
 
 /* --- time --- */
 
+void sim_tick(void)
+{
+    struct timespec first, now;
+
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &first);
+    do {
+        usleep(500);
+        (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    } while (now.tv_sec == first.tv_sec && now.tv_nsec == first.tv_nsec);
+}
+
 void sim_step(struct sim_world *w)
 {
     if (w->lane == NULL)
@@ -189,9 +217,8 @@ void sim_run(struct sim_world *w, uint64_t ms)
 {
     uint64_t end = w->now_ms + ms;
 
-    /* Birth times are the kernel's, a tick apart: they move when our time does. */
-    if (ms >= 1000)
-        usleep(8000);
+    if (ms >= SIM_TICK_MS)
+        sim_tick();
     while (w->lane != NULL) {
         uint64_t next;
 
@@ -238,13 +265,23 @@ void sim_start(struct sim_world *w)
     lane_start(w->lane);
 }
 
-void sim_kill(struct sim_world *w)
+static void end_lane(struct sim_world *w)
 {
     if (w->lane == NULL)
         return;
     lane_free(w->lane);
     w->lane = NULL;
     state_close(&w->state);
+}
+
+void sim_kill(struct sim_world *w)
+{
+    LIST_EACH(&w->calls, node, after)
+    {
+        if (w->lane != NULL && !w->faults.down && sim_chance(w, SIM_KILLED_STORED))
+            (void)serve_unsure(w, CONTAINER_OF(node, struct sim_call, node)->http->body);
+    }
+    end_lane(w);
 }
 
 void sim_stop(struct sim_world *w)
@@ -255,7 +292,7 @@ void sim_stop(struct sim_world *w)
     for (int i = 0; lane_is_running(w->lane) && i < 100000; i++)
         sim_run(w, 10);
     MUST(lane_finish(w->lane) == 0);
-    sim_kill(w);
+    end_lane(w);
 }
 
 /* --- birth and death --- */
@@ -270,25 +307,55 @@ const char *sim_path(const struct sim_world *w, const char *name)
     return to;
 }
 
-static void sim_configure(struct sim_world *w, const char *globs, const char *flow_extra)
+/* One flow's settings; a $ in its extra ones is DIR. */
+static void write_flow(const struct sim_world *w, struct buf *text, size_t i,
+                       const struct sim_flow *flow)
+{
+    struct slice globs = slice_of(flow->globs);
+
+    MUST(buf_printf(text, "%s{ name = \"%c\"; stream = \"s\"; files = [ ", i > 0 ? ", " : "",
+                    (char)('f' + i)) == 0);
+    for (const char *comma = ""; globs.len > 0; comma = ", ") {
+        const char *space = memchr(globs.ptr, ' ', globs.len);
+        size_t len = space != NULL ? (size_t)(space - globs.ptr) : globs.len;
+
+        MUST(buf_printf(text, "%s\"%s/log/%.*s\"", comma, w->dir, (int)len, globs.ptr) == 0);
+        globs = slice_from(globs, MIN(len + 1, globs.len));
+    }
+    MUST(buf_printf(text, " ]; ") == 0);
+    for (const char *at = flow->extra; *at != '\0'; at++)
+        MUST(*at == '$' ? buf_printf(text, "%s", w->dir) == 0 : buf_append_char(text, *at) == 0);
+    MUST(buf_printf(text, " }") == 0);
+}
+
+static void sim_configure(struct sim_world *w, const struct sim_flow *flows, size_t count)
 {
     struct config_mistakes mistakes = {0};
-    char text[2048];
+    struct buf text;
 
-    (void)snprintf(text, sizeof text,
-                   "region = \"us-east-1\"; state_dir = \"%s/state\";\n"
-                   "credentials = { access_key_id = \"AKIDEXAMPLE\"; secret_access_key = "
-                   "\"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\"; };\n"
-                   "flows = ( { name = \"f\"; files = [ \"%s/log/%s\" ]; stream = \"s\"; %s } );\n",
-                   w->dir, w->dir, globs, flow_extra);
-    if (config_load_text(slice_of(text), "sim", &w->config, &mistakes) < 0) {
+    buf_init(&text, 1 << 16);
+    MUST(buf_printf(&text,
+                    "region = \"us-east-1\"; state_dir = \"%s/state\";\n"
+                    "credentials = { access_key_id = \"AKIDEXAMPLE\"; secret_access_key = "
+                    "\"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\"; };\nflows = ( ",
+                    w->dir) == 0);
+    for (size_t i = 0; i < count; i++)
+        write_flow(w, &text, i, &flows[i]);
+    MUST(buf_printf(&text, " );\n") == 0);
+    if (config_load_text(buf_slice(&text), "sim", &w->config, &mistakes) < 0) {
         (void)config_mistakes_print(&mistakes, stderr);
         abort();
     }
     config_mistakes_done(&mistakes);
+    buf_done(&text);
 }
 
 void sim_init(struct sim_world *w, uint64_t seed, const char *globs, const char *flow_extra)
+{
+    sim_init_flows(w, seed, &(struct sim_flow){globs, flow_extra}, 1);
+}
+
+void sim_init_flows(struct sim_world *w, uint64_t seed, const struct sim_flow *flows, size_t count)
 {
     const char *where = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 
@@ -308,7 +375,7 @@ void sim_init(struct sim_world *w, uint64_t seed, const char *globs, const char 
     (void)snprintf(w->dir, sizeof w->dir, "%s/kinetail-sim-XXXXXX", where);
     MUST(mkdtemp(w->dir) != NULL);
     MUST(mkdir(sim_path(w, ""), 0755) == 0);
-    sim_configure(w, globs, flow_extra);
+    sim_configure(w, flows, count);
     log_set_level(getenv("KT_SIM_VERBOSE") != NULL ? LOG_LEVEL_DEBUG : 0);
 }
 
@@ -335,5 +402,6 @@ void sim_done(struct sim_world *w)
     sim_kill(w);
     config_free(w->config);
     free(w->answer);
-    remove_tree(w->dir);
+    if (!w->keep)
+        remove_tree(w->dir);
 }

@@ -47,23 +47,38 @@ struct sim_world {
     /* A record was stored. */
     void (*stored)(void *user, struct slice data, struct slice key);
     void *user;
-    uint64_t requests, records, ambiguous;
+    bool unsure; /* while `stored` is called: the agent will not hear of it */
+    uint64_t requests, records, ambiguous, throttled;
 
     char dir[64]; /* owns: log/ and state/ are in it */
     struct config *config;
     struct state state;
     struct lane *lane; /* NULL: the agent is not running */
+    bool keep;         /* the directory stays */
+};
+
+/* One flow: its globs below DIR/log/, a space between two; and its other settings. */
+struct sim_flow {
+    const char *globs, *extra;
 };
 
 /* Makes a directory and a configuration with one flow for DIR/log/ (the globs are given without
- * the directory, e.g. "*.log").  `flow_extra` is added to the flow's settings. */
+ * the directory, e.g. "*.log").  `flow_extra` is added to the flow's settings; a $ in it is DIR. */
 void sim_init(struct sim_world *w, uint64_t seed, const char *globs, const char *flow_extra);
 void sim_done(struct sim_world *w);
 
-/* Starts the agent; stops it in order; or ends it as kill -9 would. */
+/* The same with several flows. */
+void sim_init_flows(struct sim_world *w, uint64_t seed, const struct sim_flow *flows, size_t count);
+
+/* Starts the agent; stops it in order; or ends it as kill -9 would, with requests on their way that
+ * may still arrive. */
 void sim_start(struct sim_world *w);
 void sim_stop(struct sim_world *w);
 void sim_kill(struct sim_world *w);
+
+/* Waits for the clock that file systems take birth times from: the kernel's, a tick apart.  It moves
+ * on with ours whenever as much as a tick passes. */
+void sim_tick(void);
 
 /* Lets `ms` pass, with everything that happens in it. */
 void sim_run(struct sim_world *w, uint64_t ms);
