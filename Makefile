@@ -167,9 +167,8 @@ fuzz: ## fuzz every target for FUZZ_SECONDS (300) each
 	@python3 tests/check.py fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),300)
 
 .PHONY: soak
-soak: all unit-programs ## simulated histories for SOAK_COUNT (20000), the wild ones too
-	@$(BUILD)/sim/histories --count $(or $(SOAK_COUNT),20000)
-	@$(BUILD)/sim/histories --wild 1 --count $(or $(SOAK_COUNT),20000)
+soak: all unit-programs ## simulated histories for SOAK_COUNT (20000), and as many wild ones
+	@python3 tests/check.py soak
 
 .PHONY: bench
 bench: all $(bench:%=$(BUILD)/bench/%) ## measure against the floor (BENCH_ARGS=--quick)

@@ -9,6 +9,7 @@ A step says one line when it is well and everything when it is not.  The last li
 """
 
 import argparse
+import concurrent.futures
 import glob
 import os
 import re
@@ -19,7 +20,10 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("KT_BUILD", "build")
 SHORT_FUZZ_SECONDS = 5
-HISTORIES = 400
+HISTORIES = 2000
+SOAK = 20000
+HISTORIES_SANITIZED = 300  # under a sanitizer: each takes four times as long
+HISTORIES_AT_ONCE = 16  # they sleep most of the time, until the kernel's clock moves
 
 # A test asks for more memory than there is, to be refused; malloc refuses, and so shall they.
 SANITIZERS = {"TSAN_OPTIONS": "allocator_may_return_null=1", "ASAN_OPTIONS": "allocator_may_return_null=1"}
@@ -93,15 +97,31 @@ def step_unit(count, options):
     run_unit(count, BUILD)
 
 
-def run_histories(count, build, number, label=""):
+def run_histories(count, build, number, label="", more=(), timeout=1800):
+    """Histories of the seeds 1 to `number`, some at once; those that fail are told."""
     started = time.monotonic()
-    status, output = run([f"./{build}/sim/histories", "--count", str(number)])
-    report(f"sim {label}histories, {number} of them", started, int(status == 0), int(status != 0), output)
-    count.add(int(status == 0), int(status != 0))
+    share = -(-number // HISTORIES_AT_ONCE)
+    with concurrent.futures.ThreadPoolExecutor(HISTORIES_AT_ONCE) as pool:
+        done = list(pool.map(lambda first: run([f"./{build}/sim/histories", "--seed", str(first), "--count",
+                                                str(min(share, number + 1 - first)), *more], timeout=timeout),
+                             range(1, number + 1, share)))
+    told = sum(int(n) for _, output in done for n in re.findall(r"^(\d+) histories, \d+ bad$", output, re.M))
+    bad = [output for status, output in done if status != 0]
+    if not bad and told != number:
+        bad = [f"only {told} histories were told"]
+    report(f"sim {label}histories, {told} of them", started, int(not bad), int(bool(bad)), "\n".join(bad))
+    count.add(int(not bad), int(bool(bad)))
 
 
 def step_sim(count, options):
     run_histories(count, BUILD, HISTORIES)
+
+
+def step_soak(count, options):
+    """As many as SOAK_COUNT says, and as many in which the agent may be frozen at any time."""
+    number = int(os.environ.get("SOAK_COUNT") or SOAK)
+    for label, wild in (("", "0"), ("wild ", "100")):
+        run_histories(count, BUILD, number, label, ("--wild", wild), timeout=None)
 
 
 def step_asan(count, options):
@@ -110,7 +130,7 @@ def step_asan(count, options):
     if not make("BUILD=build/asan", "SAN=asan", "all", "unit-programs"):
         return count.add(0, 1)
     run_unit(count, "build/asan", label="asan ")
-    run_histories(count, "build/asan", HISTORIES // 4, "asan ")
+    run_histories(count, "build/asan", HISTORIES_SANITIZED, "asan ")
 
 
 def step_valgrind(count, options):
@@ -187,7 +207,7 @@ def step_lint(count, options):
         count.add(int(status == 0), int(status != 0))
 
 
-STEPS = {"unit": step_unit, "sim": step_sim, "asan": step_asan, "fuzz": step_fuzz, "third-party": step_third_party,
+STEPS = {"unit": step_unit, "sim": step_sim, "soak": step_soak, "asan": step_asan, "fuzz": step_fuzz, "third-party": step_third_party,
          "system": step_system, "valgrind": step_valgrind, "lint": step_lint}
 
 

@@ -45,6 +45,7 @@ enum {
     HEADER_LINES = 12, /* of 100 bytes: more than SOURCE_HEAD_MAX */
     LATE_MS = 10000,   /* a writer holds its old file for so long: less than the agent waits */
     HISTORY_S = 120,   /* a history that takes longer hangs */
+    TICK_MS = 10,      /* the kernel's clock has ticks of so much at the most */
     SHRINK_RUNS = 600,
     SHOWN = 5,
 };
@@ -91,6 +92,7 @@ struct history {
     uint32_t written, names, frozen;
     uint64_t throttled;
     bool wild, rotated, newline;
+    bool born;         /* a file, since the kernel's clock last moved for sure */
     const char *moved; /* where `home` is now; NULL: where it belongs */
 };
 
@@ -236,6 +238,10 @@ static void looked(struct history *h)
 
 static void pass(struct history *h, uint64_t ms)
 {
+    /* When as much as a tick of ours passes, the kernel's clock moves, too. */
+    if (h->born && ms >= TICK_MS)
+        sim_tick();
+    h->born = h->born && ms < TICK_MS;
     sim_run(&h->world, ms);
     looked(h);
 }
@@ -245,6 +251,7 @@ static void birth(struct history *h)
 {
     if (!h->wild)
         sim_tick();
+    h->born = true;
 }
 
 /* --- writing --- */
@@ -298,8 +305,8 @@ static void put_at(struct history *h, const char *path, struct slice bytes, int6
     }
     fd = open(disk(h, path), O_WRONLY | O_CREAT | O_CLOEXEC | (at < 0 ? O_APPEND : 0), 0644);
     MUST(fd >= 0);
-    MUST((at < 0 ? write(fd, bytes.ptr, bytes.len)
-                 : pwrite(fd, bytes.ptr, bytes.len, (off_t)at)) == (ssize_t)bytes.len);
+    MUST((at < 0 ? write(fd, bytes.ptr, bytes.len) : pwrite(fd, bytes.ptr, bytes.len, (off_t)at)) ==
+         (ssize_t)bytes.len);
     close(fd);
     model_append(&h->model, (uint32_t)file, bytes);
 }
@@ -637,8 +644,8 @@ static bool step_late(struct history *h, unsigned log)
     f = &h->model.files[l->old];
     if (f->name_count == 0)
         return false;
-    say("  write line %u to %s, which the writer of %s still holds\n", h->written,
-        f->names[0].path, log_names[log]);
+    say("  write line %u to %s, which the writer of %s still holds\n", h->written, f->names[0].path,
+        log_names[log]);
     buf_init(&text, 1 << 16);
     if (f->half) {
         MUST(buf_append(&text, (struct slice){l->rest, l->rest_len}) == 0);
@@ -682,8 +689,8 @@ static bool step_replace(struct history *h, unsigned log)
 }
 
 /* A name at random among those that `fits` likes; NULL if there is none. */
-static const char *pick_name(struct history *h, bool (*fits)(const struct model_file *f,
-                                                             const struct model_name *n))
+static const char *pick_name(struct history *h,
+                             bool (*fits)(const struct model_file *f, const struct model_name *n))
 {
     const char *picked = NULL;
     uint64_t seen = 0;
@@ -996,32 +1003,19 @@ static const struct kind {
     bool (*tell)(struct history *h, unsigned log); /* false: there was nothing to do */
     bool change; /* the agent has a look before, unless it is frozen */
 } kinds[] = {
-    {"write", 40, step_write, false},
-    {"half", 6, step_half, false},
-    {"pass", 20, step_pass, false},
-    {"rotate", 8, step_rotate, true},
-    {"shift", 3, step_shift, true},
-    {"move-in", 2, step_move_in, true},
-    {"move-out", 2, step_move_out, true},
-    {"copytruncate", 5, step_copytruncate, true},
-    {"truncate", 3, step_truncate, true},
-    {"refill", 3, step_refill, true},
-    {"hole", 2, step_hole, true},
-    {"shorten", 3, step_shorten, true},
-    {"late", 3, step_late, false},
-    {"replace", 2, step_replace, true},
-    {"link", 3, step_link, true},
-    {"relink", 1, step_relink, true},
-    {"delete", 3, step_delete, true},
-    {"unlink", 3, step_unlink, true},
-    {"backup", 2, step_backup, true},
-    {"compress", 3, step_compress, true},
-    {"rmdir", 1, step_rmdir, true},
-    {"mvdir", 2, step_mvdir, true},
-    {"faults", 6, step_faults, false},
-    {"start", 10, step_start, false},
-    {"stop", 3, step_stop, false},
-    {"kill", 5, step_kill, false},
+    {"write", 40, step_write, false},     {"half", 6, step_half, false},
+    {"pass", 20, step_pass, false},       {"rotate", 8, step_rotate, true},
+    {"shift", 3, step_shift, true},       {"move-in", 2, step_move_in, true},
+    {"move-out", 2, step_move_out, true}, {"copytruncate", 5, step_copytruncate, true},
+    {"truncate", 3, step_truncate, true}, {"refill", 3, step_refill, true},
+    {"hole", 2, step_hole, true},         {"shorten", 3, step_shorten, true},
+    {"late", 3, step_late, false},        {"replace", 2, step_replace, true},
+    {"link", 3, step_link, true},         {"relink", 1, step_relink, true},
+    {"delete", 3, step_delete, true},     {"unlink", 3, step_unlink, true},
+    {"backup", 2, step_backup, true},     {"compress", 3, step_compress, true},
+    {"rmdir", 1, step_rmdir, true},       {"mvdir", 2, step_mvdir, true},
+    {"faults", 6, step_faults, false},    {"start", 10, step_start, false},
+    {"stop", 3, step_stop, false},        {"kill", 5, step_kill, false},
     {"freeze", 2, step_freeze, false},
 };
 
@@ -1072,6 +1066,14 @@ static void make_steps(const struct options *o, uint64_t seed, struct step steps
     }
 }
 
+static void say_torn(struct slice data)
+{
+    say("  torn: '");
+    for (size_t i = 0; i < data.len; i++)
+        say(data.ptr[i] == '\0' ? "\\0" : "%c", data.ptr[i]);
+    say("'\n");
+}
+
 static void record_stored(void *user, struct slice data, struct slice key)
 {
     struct history *h = user;
@@ -1083,7 +1085,7 @@ static void record_stored(void *user, struct slice data, struct slice key)
     if (model_stored(&h->model, data, h->world.unsure) && memchr(data.ptr, '\0', data.len) == NULL)
         return;
     if (h->model.torn <= SHOWN)
-        say("  torn: '%.*s'\n", SLICE_ARG(slice_first(data, 300)));
+        say_torn(slice_first(data, 300));
 }
 
 /* Makes the world that follows from the seed. */
@@ -1123,7 +1125,7 @@ static void begin(struct history *h, const struct options *o, uint64_t seed)
     model_init(&h->model);
     h->model.place = place;
     h->model.user = h;
-    h->model.room = small ? 8 : 400;
+    h->model.room = strcmp(linger, "0s") == 0 ? 0 : small ? 8 : 400;
     MUST(mkdir(disk(h, "deep"), 0755) == 0 && mkdir(disk(h, home), 0755) == 0);
     MUST(mkdir(disk(h, "../old"), 0755) == 0);
     for (unsigned i = 0; i < LOGS; i++) {
@@ -1307,6 +1309,7 @@ int main(int argc, char **argv)
 {
     struct options o = {.seed = 1, .count = 1000, .wild = 25, .lines_max = 800, .shrink = true};
     uint64_t bad = 0, told = 0;
+    bool counted = false;
 
     for (int i = 1; i < argc; i += 2) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -1340,12 +1343,13 @@ int main(int argc, char **argv)
             fprintf(stderr, "\n");
             return 2;
         }
-        if (strcmp(name, "--count") == 0)
-            o.one = false;
+        counted = counted || strcmp(name, "--count") == 0;
     }
+    o.one = o.one && !counted;
     if (o.one)
         o.count = 1;
-    outcome = mmap(NULL, sizeof *outcome, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    outcome =
+        mmap(NULL, sizeof *outcome, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (outcome == MAP_FAILED) {
         perror("histories: mmap");
         return 2;

@@ -250,7 +250,8 @@ void model_append(struct model *m, uint32_t file, struct slice bytes)
 
     while (bytes.len > 0) {
         const char *newline = memchr(bytes.ptr, '\n', bytes.len);
-        struct slice piece = slice_first(bytes, newline ? (size_t)(newline - bytes.ptr) : bytes.len);
+        struct slice piece =
+            slice_first(bytes, newline ? (size_t)(newline - bytes.ptr) : bytes.len);
 
         if (!f->half)
             file_add(f, line_new(m, SLICE("")));
@@ -273,6 +274,19 @@ void model_truncate(struct model *m, uint32_t file, const char *why)
     reckon(m, why);
 }
 
+/* If what is left is one line, once or repeated, it looks like a header of which a new content was
+ * begun: to read it again is as right as not to. */
+static void allow_header(struct model_file *f)
+{
+    uint32_t whole = f->count - f->half;
+
+    for (uint32_t i = 1; i < whole; i++)
+        if (!slice_equal(line_text(f->lines[0]), line_text(f->lines[i])))
+            return;
+    for (uint32_t i = 0; i < whole; i++)
+        f->lines[i]->allowed++;
+}
+
 void model_shorten(struct model *m, uint32_t file, uint32_t bytes, const char *why)
 {
     struct model_file *f = &m->files[file];
@@ -293,6 +307,7 @@ void model_shorten(struct model *m, uint32_t file, uint32_t bytes, const char *w
     }
     f->settled = MIN(f->settled, f->count);
     f->shortened++;
+    allow_header(f);
     reckon(m, why);
 }
 
@@ -316,7 +331,7 @@ uint32_t model_copy(struct model *m, uint32_t file, const char *path)
 void model_began(struct model *m)
 {
     m->alive = true;
-    m->healthy = false; /* what it finds may be more than one batch holds */
+    m->healthy = m->quiet = false; /* what it finds may be more than one batch holds */
 }
 
 /* How many lines must still leave. */
@@ -337,6 +352,7 @@ void model_looked(struct model *m, bool faults)
         return;
     m->healthy = !faults && (m->healthy || out == 0);
     m->partial = m->partial && out > 0;
+    m->quiet = m->quiet && m->healthy;
     for (uint32_t i = 0; i < m->file_count; i++) {
         struct model_file *f = &m->files[i];
         uint32_t first = f->settled;
@@ -350,9 +366,10 @@ void model_looked(struct model *m, bool faults)
             f->settled = f->count;
             f->shortened = 0;
         }
-        for (uint32_t j = f->settled; m->healthy && out <= m->room && j < f->count; j++)
+        for (uint32_t j = f->settled; m->quiet && out <= m->room && j < f->count; j++)
             f->lines[j]->read = f->lines[j]->closed;
     }
+    m->quiet = m->healthy && out == 0;
 }
 
 /* What of a file may arrive again: see 4. */

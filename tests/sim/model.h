@@ -13,13 +13,15 @@
  *      the globs, or called like a generation of one, or where rotated files may be; or one that the
  *      running agent has seen, whatever became of its names.
  *   2. A line that no such file has any more must still arrive if the agent has read it and lives.
- *      That it has read it is only claimed where nothing could keep it from reading: it had a look,
- *      the service is well, and all that is out has room in one batch.
+ *      That it has read it is only claimed where nothing could keep it from reading: the service is
+ *      well, nothing was out when it looked before, and all that is out now has room in one batch.
  *   3. What stands behind the last newline of a file that nobody writes to any more is a line, unless
  *      the file has a name in the globs: then it may be one.
  *   4. A line may arrive once more for each answer that was lost with it, and for each end of the
  *      agent that came while it was not settled: with a line before it in its file still out, or
- *      after it, if the service was taking only parts of batches.
+ *      after it, if the service was taking only parts of batches.  And once more if a file was
+ *      shortened until nothing but this line is left of it, once or repeated: it looks like the
+ *      header of a new content.
  *
  * Thinks: no I/O. */
 #ifndef MODEL_H
@@ -53,10 +55,10 @@ struct model_line {
     char *text; /* owns; without the newline */
     uint32_t len;
     enum model_state state;
-    bool closed;   /* it can be found by its text */
-    bool shared;   /* other lines have the same text: they are judged together */
-    bool read;     /* the running agent has it in memory */
-    bool marked;   /* scratch */
+    bool closed; /* it can be found by its text */
+    bool shared; /* other lines have the same text: they are judged together */
+    bool read;   /* the running agent has it in memory */
+    bool marked; /* scratch */
     uint32_t stored, acknowledged, allowed; /* `allowed`: how often it may arrive beyond once */
     const char *why;
 };
@@ -85,8 +87,8 @@ struct model {
     struct map by_text;
     enum model_place (*place)(void *user, const char *path);
     void *user;
-    uint32_t room; /* records that one batch has room for */
-    bool alive, healthy, partial;
+    uint32_t room; /* records that one batch has room for; 0: it does not wait for them */
+    bool alive, healthy, partial, quiet;
     uint32_t torn; /* records that are no line */
 };
 

@@ -20,7 +20,6 @@
 enum {
     SIM_ANSWER_MAX = 512 * 1024,
     SIM_RECORD_MAX = 1024 * 1024,
-    SIM_TICK_MS = 10, /* a kernel's clock tick, at the most */
     SIM_KILLED_STORED = 30, /* percent of the requests on their way when the agent is killed */
 };
 
@@ -217,8 +216,6 @@ void sim_run(struct sim_world *w, uint64_t ms)
 {
     uint64_t end = w->now_ms + ms;
 
-    if (ms >= SIM_TICK_MS)
-        sim_tick();
     while (w->lane != NULL) {
         uint64_t next;
 

@@ -76,8 +76,7 @@ void sim_start(struct sim_world *w);
 void sim_stop(struct sim_world *w);
 void sim_kill(struct sim_world *w);
 
-/* Waits for the clock that file systems take birth times from: the kernel's, a tick apart.  It moves
- * on with ours whenever as much as a tick passes. */
+/* Waits for a tick of the clock that file systems take birth times from: the kernel's, not ours. */
 void sim_tick(void);
 
 /* Lets `ms` pass, with everything that happens in it. */
