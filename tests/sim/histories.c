@@ -2,6 +2,7 @@
  *
  *     histories [--seed N] [--count N] [--wild PERCENT] [--rotated PERCENT]
  *               [--only STEP,STEP] [--without STEP,STEP] [--keep 1] [--shrink 0] [--lines N]
+ *               [--globs N] [--headed PERCENT]
  *
  * A history is a few dozen steps, chosen by the weights in `kinds`; what must arrive is what the
  * model (model.h) says.  In the end everything works again, the agent is started once more, and each
@@ -11,9 +12,10 @@
  *
  *     --only      these steps, beside write and pass;  --without  all but these
  *     --keep 1    its directory stays; its name is printed
- *     --lines N   at most so many lines in one write
+ *     --lines N   at most so many lines in one write;  --globs N  these of `all_globs` (0 to 3)
  *     --wild      how many of a hundred histories are wild (25)
  *     --rotated   how many have `rotated` globs (0)
+ *     --headed    how many of a hundred logs begin each of their files with the same lines (30)
  *     KT_SIM_VERBOSE=1 in the environment: what the agent says, between the lines of the story
  *
  * Ordinarily an agent that runs gets a millisecond to look between two changes; in wild histories it
@@ -28,6 +30,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +81,7 @@ struct log {
 
 struct options {
     uint64_t seed, count;
-    unsigned wild, rotated, lines_max;
+    unsigned wild, rotated, headed, lines_max, globs;
     bool one, keep, shrink;
     const char *only, *without;
 };
@@ -1104,6 +1107,8 @@ static void begin(struct history *h, const struct options *o, uint64_t seed)
     h->rotated = random_below(&r, 100) < o->rotated;
     h->newline = random_below(&r, 4) == 0;
     h->globs = (unsigned)random_below(&r, ARRAY_LEN(all_globs));
+    if (o->globs < ARRAY_LEN(all_globs))
+        h->globs = o->globs;
     h->lines_max = o->lines_max;
     for (size_t i = 0; i < all_globs[h->globs].count; i++) {
         flows[i] = all_globs[h->globs].flows[i];
@@ -1130,7 +1135,7 @@ static void begin(struct history *h, const struct options *o, uint64_t seed)
     MUST(mkdir(disk(h, "../old"), 0755) == 0);
     for (unsigned i = 0; i < LOGS; i++) {
         h->logs[i].old = -1;
-        h->logs[i].headed = random_below(&r, 3) == 0;
+        h->logs[i].headed = random_below(&r, 100) < o->headed;
         write_lines(h, i, 1);
         if (end)
             model_skip(&h->model, (uint32_t)log_file(h, i));
@@ -1307,7 +1312,7 @@ static bool tell_one(struct options o, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.seed = 1, .count = 1000, .wild = 25, .lines_max = 800, .shrink = true};
+    struct options o = {.seed = 1, .count = 1000, .wild = 25, .headed = 30, .lines_max = 800, .globs = UINT_MAX, .shrink = true};
     uint64_t bad = 0, told = 0;
     bool counted = false;
 
@@ -1324,6 +1329,10 @@ int main(int argc, char **argv)
             o.wild = (unsigned)number;
         } else if (value != NULL && strcmp(name, "--rotated") == 0) {
             o.rotated = (unsigned)number;
+        } else if (value != NULL && strcmp(name, "--globs") == 0) {
+            o.globs = (unsigned)number;
+        } else if (value != NULL && strcmp(name, "--headed") == 0) {
+            o.headed = (unsigned)number;
         } else if (value != NULL && strcmp(name, "--lines") == 0) {
             o.lines_max = (unsigned)MAX(number, UINT64_C(1));
         } else if (value != NULL && strcmp(name, "--only") == 0) {
@@ -1337,7 +1346,7 @@ int main(int argc, char **argv)
         } else {
             fprintf(stderr, "usage: histories [--seed N] [--count N] [--wild PERCENT] [--rotated "
                             "PERCENT]\n       [--only STEP,...] [--without STEP,...] [--keep 1] "
-                            "[--shrink 0] [--lines N]\nsteps:");
+                            "[--shrink 0] [--lines N] [--globs N] [--headed PERCENT]\nsteps:");
             for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
                 fprintf(stderr, " %s", kinds[k].name);
             fprintf(stderr, "\n");
