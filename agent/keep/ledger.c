@@ -78,6 +78,16 @@ bool ledger_advance(struct ledger *l, struct cursor end)
     return true;
 }
 
+bool ledger_back(struct ledger *l, struct cursor to)
+{
+    if (!ledger_is_empty(l)) {
+        extent_of(l->extents.prev)->end = to;
+        return false;
+    }
+    l->settled = to;
+    return true;
+}
+
 bool ledger_settle(struct ledger_pool *p, struct extent *e, uint32_t count)
 {
     struct ledger *l = e->ledger;
@@ -88,7 +98,7 @@ bool ledger_settle(struct ledger_pool *p, struct extent *e, uint32_t count)
     if (e->waiting > 0)
         return false;
     if (first) {
-        moved = e->end.offset != l->settled.offset;
+        moved = e->end.offset != l->settled.offset || e->end.anchor != l->settled.anchor;
         l->settled = e->end;
     } else {
         extent_of(e->node.prev)->end = e->end;

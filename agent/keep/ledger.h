@@ -4,7 +4,8 @@
  * its records that are not settled.
  *
  *   1. Every extent in the row waits for at least one record.
- *   2. The settled prefix ends before the first record that is not settled; it never goes back.
+ *   2. The settled prefix ends before the first record that is not settled; it never goes back,
+ *      unless ledger_back says so.
  *   3. An extent that is settled leaves at once: the first one moves the prefix, any other gives
  *      its end to the one before, whose settling then carries both.
  *   4. So there are never more extents than unsettled records, and the pool cannot run dry.
@@ -59,6 +60,10 @@ static inline void extent_out(struct extent *e)
 
 /* Everything up to `end` has become records, or nothing.  True if the settled prefix moved. */
 bool ledger_advance(struct ledger *l, struct cursor end);
+
+/* The source went back to `to`, as its file was shortened: what comes next begins there.  True if
+ * the settled prefix is there now. */
+bool ledger_back(struct ledger *l, struct cursor to);
 
 /* `count` records of `e` are settled.  True if the settled prefix moved.  `e` may be gone then. */
 bool ledger_settle(struct ledger_pool *p, struct extent *e, uint32_t count);

@@ -344,6 +344,18 @@ static void flow_changed(void *user, struct source *s)
     f->place.noted(f->place.user);
 }
 
+/* The place went back a line or two. */
+static void flow_moved(void *user, struct source *s)
+{
+    struct flow *f = user;
+    struct tracked *t = s->user;
+
+    if (!ledger_back(&t->ledger, s->at))
+        return;
+    checkpoint_note(f->place.checkpoint, t->slot, s->at);
+    f->place.noted(f->place.user);
+}
+
 static bool flow_is_settled(void *user, struct source *s)
 {
     const struct tracked *t = s->user;
@@ -489,8 +501,8 @@ static int flow_new_follower(struct flow *f)
         .all_new = report->damaged > 0 || report->moved_aside > 0,
     };
     const struct follower_events events = {
-        flow_met,  flow_news, flow_changed, flow_is_settled, flow_left,
-        flow_lost, flow_rest, flow_recall,  f};
+        flow_met,  flow_news, flow_changed, flow_is_settled, flow_moved,
+        flow_left, flow_lost, flow_rest,    flow_recall,     f};
     int r = flow_gather_past(f);
 
     if (r < 0)

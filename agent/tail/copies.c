@@ -1,8 +1,12 @@
 #include "tail/copies.h"
 
 #include "tail/follower_inner.h"
+#include "tail/generation.h"
 #include "tail/identity.h"
 #include "util.h"
+
+#include <string.h>
+#include <unistd.h>
 
 enum { COPIES_SETTLED_S = 10 }; /* untouched for so long, it is not being made any more */
 
@@ -30,14 +34,19 @@ static enum copies_verdict judge_by(struct follower *f, const struct neighbour *
 {
     int64_t quiet_ns;
 
-    if (s == NULL || n->facts.size == 0)
+    if (s == NULL || s->truncated)
         return COPIES_NONE;
-    (void)follower_open(f, s);
+    if (follower_open(f, s) < 0 && s->fd < 0) {
+        int fd = open_files_search(f, &s->id, s->path); /* renamed, and that was not seen yet */
+
+        if (fd >= 0)
+            open_files_adopt(f, s, fd);
+    }
     if (!copies_source_holds(f, s)) {
         /* It was truncated, and that was not noticed yet: this may be what its rest is read from. */
-        if (s->truncated || !copies_fits(f, n, s))
+        if (s->fd < 0 || !copies_fits(f, n, s))
             return COPIES_NONE;
-        follower_have_news(f, s);
+        follower_stale(f, s);
         return COPIES_WAIT;
     }
     if (!copies_is_backup(f, n, s))
@@ -46,23 +55,72 @@ static enum copies_verdict judge_by(struct follower *f, const struct neighbour *
     return quiet_ns > COPIES_SETTLED_S * follower_second_ns ? COPIES_SETTLED : COPIES_WAIT;
 }
 
+/* At the start: whether a file is a copy of one that nobody has met yet. */
+static bool is_backup_of_unknown(struct follower *f, const struct neighbour *n,
+                                 const struct name *base)
+{
+    struct source probe = {.fd = -1};
+    char path[PATH_MAX];
+    bool is;
+
+    if (roster_path(base, path) < 0)
+        return false;
+    probe.fd = identity_open(path, f->scope.follow_symlinks);
+    is = copies_is_backup(f, n, &probe);
+    if (probe.fd >= 0)
+        close(probe.fd);
+    return is;
+}
+
+static enum copies_verdict judge_by_name(struct follower *f, const struct neighbour *n,
+                                         struct name *base, struct source **ret_of)
+{
+    enum copies_verdict verdict = COPIES_NONE;
+    struct source *originals[2];
+
+    if (base->resting && resting_wake(f, base) == NULL)
+        return COPIES_WAIT;
+    if (base->source == NULL && f->starting && is_backup_of_unknown(f, n, base))
+        return COPIES_WAIT;
+    originals[0] = base->source;
+    originals[1] = base->last;
+    for (int i = 0; i < 2 && verdict == COPIES_NONE; i++) {
+        *ret_of = originals[i];
+        verdict = judge_by(f, n, originals[i]);
+    }
+    return verdict;
+}
+
+/* A backup, whose original may have been rotated away since: it is one of its generations. */
+static enum copies_verdict judge_backup(struct follower *f, const char *path,
+                                        const struct neighbour *n, struct source **ret_of)
+{
+    const struct neighbours_query query = {.path = path, .siblings = true};
+    enum copies_verdict verdict = COPIES_NONE;
+    struct neighbours all;
+
+    neighbours_find(&f->scope, &query, &all);
+    for (size_t i = 0; i < all.count && verdict == COPIES_NONE; i++) {
+        struct name *resting = resting_find(f, &all.items[i]->id);
+
+        *ret_of = resting != NULL ? resting_wake(f, resting) : follower_find(f, &all.items[i]->id);
+        verdict = judge_by(f, n, *ret_of);
+    }
+    neighbours_done(&all);
+    return verdict;
+}
+
 enum copies_verdict copies_judge(struct follower *f, const char *path, const struct neighbour *n,
                                  struct source **ret_of)
 {
     struct name *base = follower_find_base(f, path);
-    enum copies_verdict verdict;
+    enum copies_verdict verdict = COPIES_NONE;
 
-    if (base == NULL || (base->source == NULL && !base->resting && base->last == NULL))
-        return COPIES_NONE;
-    if (n->facts.size == 0)
-        return COPIES_WAIT; /* there is nothing to read, and a copy begins so */
-    if (base->resting && resting_wake(f, base) == NULL)
-        return COPIES_WAIT;
-    *ret_of = base->source;
-    verdict = judge_by(f, n, *ret_of);
-    if (verdict == COPIES_NONE) {
-        *ret_of = base->last;
-        verdict = judge_by(f, n, *ret_of);
-    }
+    if (n->facts.size == 0) /* there is nothing to read, and a copy begins so */
+        return base != NULL ? COPIES_WAIT : COPIES_NONE;
+    if (base != NULL)
+        verdict = judge_by_name(f, n, base, ret_of);
+    if (verdict == COPIES_NONE && generation_is_backup(slice_of(strrchr(path, '/') + 1)))
+        verdict = judge_backup(f, path, n, ret_of);
     return verdict;
 }

@@ -116,6 +116,7 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     s->follower = f;
     s->sub.event = nameless_event;
     s->quiet_since_ms = loop_now_ms(f->loop);
+    s->looked_ns = follower_wall_ns();
     list_init(&s->all);
     list_init(&s->opened);
     list_init(&s->names);
@@ -224,6 +225,7 @@ static void grow_head(struct follower *f, struct source *s)
 void follower_at_end(struct follower *f, struct source *s)
 {
     s->at_end = s->caught_up = true;
+    s->looked_ns = follower_wall_ns();
     if (s->at.offset == 0)
         grow_head(f, s); /* by the half line that is there: else nothing tells if it goes */
     follower_release(f, s);
@@ -238,6 +240,7 @@ void follower_unreadable(struct follower *f, struct source *s)
 void follower_was_read(struct follower *f, struct source *s)
 {
     s->at_end = s->caught_up = false;
+    s->looked_ns = follower_wall_ns();
     s->quiet_since_ms = loop_now_ms(f->loop);
     if (!is_nameless(s)) {
         list_remove(&s->all);
@@ -388,6 +391,7 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
 
     if (previous == NULL && !f->starting && f->settings.roster.follow_symlinks)
         previous = find_dropped(f, path);
+    follower_attach(f, n, s, path);
     /* Others may have had the name between the one before and this one: unless inotify has told of
      * this one alone. */
     if (!f->starting && (n->appearances > 1 || n->copied ||
@@ -396,7 +400,6 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
         previous = missed_read(f, path, previous);
     if (previous != NULL)
         follower_put_after(s, previous);
-    follower_attach(f, n, s, path);
     log_debug("flow %s: '%s': following from byte %llu", follower_flow(f), path,
               (unsigned long long)s->at.offset);
     f->events.news(f->events.user, s);

@@ -5,12 +5,11 @@
 #include <ctype.h>
 #include <stddef.h>
 
-/* ".1", "-20261121", ".2026-11-21T07:00:00Z", ".old": a separator, then numbers or a known word. */
-static bool is_mark(struct slice mark)
+/* A separator and a known word. */
+static bool is_word(struct slice mark)
 {
     static const struct slice words[] = {{"old", 3},  {"bak", 3},  {"orig", 4},
                                          {"save", 4}, {"prev", 4}, {"last", 4}};
-    bool digit = false;
 
     if (mark.len < 2 || strchr(".-_~", mark.ptr[0]) == NULL)
         return false;
@@ -18,13 +17,33 @@ static bool is_mark(struct slice mark)
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (slice_equal(mark, words[i]))
             return true;
-    for (size_t i = 0; i < mark.len; i++) {
+    return false;
+}
+
+/* ".1", "-20261121", ".2026-11-21T07:00:00Z", ".old": a separator, then numbers or a known word. */
+static bool is_mark(struct slice mark)
+{
+    bool digit = false;
+
+    if (is_word(mark))
+        return true;
+    if (mark.len < 2 || strchr(".-_~", mark.ptr[0]) == NULL)
+        return false;
+    for (size_t i = 1; i < mark.len; i++) {
         char c = mark.ptr[i];
         if (!isdigit((unsigned char)c) && strchr(".-_:+TZ", c) == NULL)
             return false;
         digit = digit || isdigit((unsigned char)c);
     }
     return digit;
+}
+
+bool generation_is_backup(struct slice name)
+{
+    for (size_t from = name.len; from-- > 1;)
+        if (strchr(".-_~", name.ptr[from]) != NULL)
+            return is_word(slice_from(name, from));
+    return false;
 }
 
 bool generation_is_of(struct slice name, struct slice base)

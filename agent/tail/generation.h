@@ -9,6 +9,9 @@
 
 #include <stdbool.h>
 
+/* Whether a name ends as backups do that people make: ".bak", ".old", "~" … */
+bool generation_is_backup(struct slice name);
+
 bool generation_is_of(struct slice name, struct slice base);
 
 /* Calls `is_base` with each name that a rotation may have made `name` from, until it says yes. */

@@ -18,7 +18,7 @@
 enum {
     IDENTITY_STEP = 64 * 1024,
     IDENTITY_BEFORE = 4096, /* bytes before a place in which to look for its rungs */
-    IDENTITY_DIFFERENT = 3, /* lines that a file written anew does not begin with by chance */
+    IDENTITY_DIFFERENT = 2, /* lines that a file written anew does not begin with by chance */
 };
 
 /* Opens `path` one component at a time, so that none can be a link: for kernels without openat2(2)
@@ -193,6 +193,18 @@ bool identity_grow_head(struct digest *d, int fd, struct source_id *id)
     return true;
 }
 
+int identity_cut_head(struct digest *d, int fd, uint64_t len, struct source_id *id)
+{
+    int r;
+
+    if (len >= id->head_len)
+        return 0;
+    r = read_head(d, fd, (uint32_t)len, &id->head_hash);
+    if (r == 0)
+        id->head_len = (uint32_t)len;
+    return r;
+}
+
 /* The anchor of the place behind the last byte of `before`. */
 static uint64_t anchor_of(struct digest *d, struct slice before, uint64_t offset)
 {
@@ -280,18 +292,26 @@ static bool has_different_lines(int fd, uint64_t offset)
     return different == IDENTITY_DIFFERENT;
 }
 
+/* Whether a place `back` bytes before `at` holds, and says enough. */
+static bool holds_below(struct digest *d, int fd, const struct cursor *at, uint32_t back,
+                        uint32_t hash, struct cursor *ret)
+{
+    struct cursor place;
+
+    if (back >= at->offset || identity_cursor(d, fd, at->offset - back, &place) < 0 ||
+        (uint32_t)place.anchor != hash || !has_different_lines(fd, place.offset))
+        return false;
+    *ret = place;
+    return true;
+}
+
 bool identity_find_rung(struct digest *d, int fd, const struct cursor *at, struct cursor *ret)
 {
-    for (size_t i = 0; i < CURSOR_RUNGS && at->rungs[i].back != 0; i++) {
-        struct cursor place;
-
-        if (at->rungs[i].back < at->offset &&
-            identity_cursor(d, fd, at->offset - at->rungs[i].back, &place) == 0 &&
-            (uint32_t)place.anchor == at->rungs[i].hash && has_different_lines(fd, place.offset)) {
-            *ret = place;
+    if (holds_below(d, fd, at, 0, (uint32_t)at->anchor, ret))
+        return true;
+    for (size_t i = 0; i < CURSOR_RUNGS && at->rungs[i].back != 0; i++)
+        if (holds_below(d, fd, at, at->rungs[i].back, at->rungs[i].hash, ret))
             return true;
-        }
-    }
     return false;
 }
 

@@ -37,6 +37,9 @@ int identity_read(struct digest *d, int fd, struct source_id *ret,
  * begins as it did; true if it grew. */
 bool identity_grow_head(struct digest *d, int fd, struct source_id *id);
 
+/* The head of a file that was shortened to a place within it.  Errors: -ESTALE, pread(2)'s. */
+int identity_cut_head(struct digest *d, int fd, uint64_t len, struct source_id *id);
+
 /* The place at `offset`, behind the last byte of `before`, which has the anchor's bytes at least.
  * `earlier` (or NULL) is a place that was known before it: rungs that `before` does not reach to
  * are taken from there. */
@@ -50,8 +53,8 @@ int identity_cursor(struct digest *d, int fd, uint64_t offset, struct cursor *re
 /* Whether the file begins with this head and has this place. */
 bool identity_fits(struct digest *d, int fd, const struct source_id *id, struct cursor at);
 
-/* Where to go on in a file that was shortened by a few bytes, so that `at` does not hold any more:
- * the highest of its rungs that does, if what stands before it is so much text that a file written
+/* Where to go on in a file that was shortened by a few bytes, so that `at` does not hold any more, or
+ * the head does not: the highest of its rungs that does (or `at` itself), if what stands before it is so much text that a file written
  * anew cannot begin with it by chance (a header can). */
 bool identity_find_rung(struct digest *d, int fd, const struct cursor *at, struct cursor *ret);
 

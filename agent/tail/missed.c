@@ -51,12 +51,12 @@ struct source *missed_read_between(struct follower *f, struct neighbours *all, i
     for (size_t i = 0; i < all->count; i++) {
         struct neighbour *n = all->items[i];
         struct cursor at = {0};
-        struct source *s;
+        struct source *s, *of;
 
         if ((neighbour_born_ns(n) < from_ns || neighbour_born_ns(n) > to_ns) &&
             (anew == NULL || !source_id_is_same_object(&n->id, anew)))
             continue;
-        if (!is_unread(f, n))
+        if (!is_unread(f, n) || copies_judge(f, n->path, n, &of) != COPIES_NONE)
             continue;
         if (original != NULL && copies_is_backup(f, n, original))
             continue;
@@ -86,9 +86,10 @@ struct source *missed_read(struct follower *f, const char *path, struct source *
     int64_t from_ns = previous != NULL && previous->id.born_ns != 0
                           ? MAX(previous->id.born_ns, f->started_ns)
                           : recent_ns(f);
+    const struct neighbours_query query = {.path = path, .since_ns = from_ns};
     struct neighbours all;
 
-    neighbours_find(&f->scope, path, 0, from_ns, &all);
+    neighbours_find(&f->scope, &query, &all);
     previous = missed_read_between(f, &all, from_ns, INT64_MAX, NULL, previous);
     neighbours_done(&all);
     return previous;

@@ -78,13 +78,14 @@ void neighbours_sort(struct neighbours *all)
         qsort(all->items, all->count, sizeof(*all->items), compare_births);
 }
 
-/* What a neighbour must be. */
+enum { NEIGHBOURS_BASES = 4 }; /* a name with more marks than this is no log's */
+
 struct search {
     const struct neighbours_scope *scope;
+    const struct neighbours_query *query;
     struct neighbours *all;
-    const char *base;
-    uint64_t ino;
-    int64_t since_ns;
+    char bases[1 + NEIGHBOURS_BASES][NAME_MAX + 1];
+    size_t base_count;
 };
 
 /* Whether a file came to be before `since_ns`: a directory may hold ten thousand generations, and
@@ -100,27 +101,50 @@ static bool is_older(const char *dir, const char *name, int64_t since_ns)
            (int64_t)st.stx_btime.tv_sec * INT64_C(1000000000) + st.stx_btime.tv_nsec < since_ns;
 }
 
+/* For generation_has_base: notes all of them. */
+static bool note_base(void *user, struct slice base)
+{
+    struct search *s = user;
+
+    if (s->base_count == sizeof s->bases / sizeof s->bases[0])
+        return true;
+    (void)snprintf(s->bases[s->base_count++], sizeof s->bases[0], "%.*s", SLICE_ARG(base));
+    return false;
+}
+
+static bool is_called_so(const struct search *s, const char *name)
+{
+    for (size_t i = 0; i < s->base_count; i++)
+        if (strcmp(name, s->bases[i]) == 0 ||
+            generation_is_of(slice_of(name), slice_of(s->bases[i])))
+            return true;
+    return false;
+}
+
 static void consider(void *user, const char *dir, const char *name, uint64_t ino)
 {
     const struct search *s = user;
-    bool called_so = strcmp(name, s->base) == 0 ||
-                     generation_is_of(slice_of(name), slice_of(s->base));
 
-    if (ino == s->ino || (called_so && !is_older(dir, name, s->since_ns)))
+    if (ino == s->query->ino ||
+        (is_called_so(s, name) && !is_older(dir, name, s->query->since_ns)))
         (void)neighbours_add(s->scope, s->all, dir, name);
 }
 
-void neighbours_find(const struct neighbours_scope *scope, const char *path, uint64_t ino,
-                     int64_t since_ns, struct neighbours *ret)
+void neighbours_find(const struct neighbours_scope *scope, const struct neighbours_query *query,
+                     struct neighbours *ret)
 {
-    const char *slash = strrchr(path, '/');
-    struct search s = {scope, ret, slash + 1, ino, since_ns};
+    const char *slash = strrchr(query->path, '/');
+    struct search s = {.scope = scope, .query = query, .all = ret};
     char dir[PATH_MAX];
     DIR *list;
 
     *ret = (struct neighbours){0};
-    if (snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path) >= (int)sizeof dir)
+    if (snprintf(dir, sizeof dir, "%.*s", (int)(slash - query->path), query->path) >=
+        (int)sizeof dir)
         return;
+    (void)note_base(&s, slice_of(slash + 1));
+    if (query->siblings)
+        (void)generation_has_base(slice_of(slash + 1), note_base, &s);
     list = opendir(dir[0] == '\0' ? "/" : dir);
     if (list == NULL)
         ret->incomplete = errno != ENOENT && errno != ENOTDIR;

@@ -41,11 +41,17 @@ struct neighbours_scope {
     const struct glob *rotated; /* where else files go when they are rotated; NULL: nowhere */
 };
 
-/* Finds the files that are called `path` or, beside it or where rotated files go, like a generation
- * of it, and came to be at `since_ns` or later (where the file system tells); and whatever has inode `ino` (0: none).
- * neighbours_done gives them back. */
-void neighbours_find(const struct neighbours_scope *scope, const char *path, uint64_t ino,
-                     int64_t since_ns, struct neighbours *ret);
+/* Which files. */
+struct neighbours_query {
+    const char *path; /* what is called so, or like a generation of it, … */
+    bool siblings;    /* … or like a generation of what it may be a generation of itself, */
+    int64_t since_ns; /* and came to be then or later, where the file system tells; */
+    uint64_t ino;     /* and what has this inode (0: none) */
+};
+
+/* Finds them beside `path`, and where rotated files go.  neighbours_done gives them back. */
+void neighbours_find(const struct neighbours_scope *scope, const struct neighbours_query *query,
+                     struct neighbours *ret);
 
 /* Adds the file DIR/NAME; false if it is left out.  neighbours_sort brings them in order. */
 bool neighbours_add(const struct neighbours_scope *scope, struct neighbours *all, const char *dir,

@@ -129,12 +129,13 @@ int open_files_by_handle(const struct source_id *id, const char *path)
 
 int open_files_search(struct follower *f, const struct source_id *id, const char *path)
 {
+    const struct neighbours_query query = {.path = path, .since_ns = INT64_MAX, .ino = id->ino};
     struct neighbours all;
     struct identity_facts facts;
     struct source_id now;
     int fd = -ENOENT;
 
-    neighbours_find(&f->scope, path, id->ino, INT64_MAX, &all);
+    neighbours_find(&f->scope, &query, &all);
     for (size_t i = 0; i < all.count && fd < 0; i++) {
         struct neighbour *n = all.items[i];
         if (n->id.dev == id->dev && source_id_is_same_object(&n->id, id)) {

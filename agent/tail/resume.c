@@ -229,12 +229,14 @@ static void claim_by_handle(struct follower *f, struct follower_past *p, const c
 /* Looks for the file of a past in its directory: under another name, or a copy. */
 static void claim_past(struct follower *f, struct follower_past *p)
 {
+    struct neighbours_query query = {.siblings = true, .ino = p->id.ino};
     struct neighbours all;
     char path[PATH_MAX];
 
     if (p->used || !past_path(p, path))
         return;
-    neighbours_find(&f->scope, path, p->id.ino, 0, &all);
+    query.path = path;
+    neighbours_find(&f->scope, &query, &all);
     for (size_t i = 0; i < all.count && !p->used; i++) {
         struct neighbour *n = all.items[i];
         bool same = source_id_is_same_object(&n->id, &p->id);
@@ -260,6 +262,7 @@ static void read_since_past(struct follower *f, struct follower_past *p)
     struct cursor at;
     struct name *n, *base;
     char path[PATH_MAX];
+    const struct neighbours_query query = {.path = path, .ino = p->id.ino};
 
     if (p->resting || !past_path(p, path))
         return;
@@ -267,7 +270,7 @@ static void read_since_past(struct follower *f, struct follower_past *p)
     n = base != NULL && roster_path(base, path) == 0 ? base : roster_find(f->roster, path);
     if (last != NULL && n != NULL && last == n->source)
         return;
-    neighbours_find(&f->scope, path, p->id.ino, 0, &all);
+    neighbours_find(&f->scope, &query, &all);
     if (last == NULL && !all.incomplete)
         give_up_past(f, p, path);
     if (last != NULL && last->id.born_ns != 0) /* older ones were seen, and read, or not wanted */

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* A file that was taken for a settled copy of `s`, and has the rest of it now: it is not a source of
@@ -98,15 +99,14 @@ static int renounce(struct source *s, struct follower *f, struct name **ret_name
 }
 
 /* The content that took the place of another one is a source of its own.  Takes `fd`. */
-static struct source *begin_anew(struct follower *f, int fd, const char *path, struct name *n,
-                                 struct cursor at)
+static struct source *begin_anew(struct follower *f, int fd, const char *path, struct name *n)
 {
     struct identity_facts facts;
     struct source_id id;
     struct source *s;
 
     if (identity_read(f->digest, fd, &id, &facts) < 0 ||
-        follower_add(f, &id, at, path, fd, NULL, &s) < 0) {
+        follower_add(f, &id, (struct cursor){0}, path, fd, NULL, &s) < 0) {
         close(fd);
         s = NULL;
     } else if (n != NULL) {
@@ -119,59 +119,101 @@ static struct source *begin_anew(struct follower *f, int fd, const char *path, s
     return s;
 }
 
-/* Looks for what `s` had beyond its place before its file was truncated.  Returns the source that
- * the new content is read after. */
-static struct source *go_on_elsewhere(struct follower *f, struct source *s, const char *path)
+/* Looks beside every name that `s` has for a copy of it; `all` are the neighbours of the last one. */
+static struct neighbour *find_copy_anywhere(struct follower *f, const struct source *s,
+                                            struct neighbours *all)
 {
-    struct source *last = s;
-    struct neighbours all;
+    char path[PATH_MAX];
+    struct neighbours_query query = {
+        .path = s->path, .siblings = true, .since_ns = s->id.born_ns};
     struct neighbour *copy;
 
-    neighbours_find(&f->scope, path, 0, s->id.born_ns, &all);
-    copy = find_copy(f, s, &all);
-    if (copy != NULL) {
-        int64_t copied_ns = neighbour_born_ns(copy);
+    neighbours_find(&f->scope, &query, all);
+    copy = find_copy(f, s, all);
+    query.path = path;
+    LIST_EACH(&s->names, node, after)
+    {
+        if (copy != NULL || roster_path(CONTAINER_OF(node, struct name, same), path) < 0 ||
+            strcmp(path, s->path) == 0)
+            continue;
+        neighbours_done(all);
+        neighbours_find(&f->scope, &query, all);
+        copy = find_copy(f, s, all);
+    }
+    return copy;
+}
 
+/* What `s` had beyond its place before its file, at `path`, was truncated is read from the copy, if
+ * there is one.  Returns the source that the new content is read after. */
+static struct source *go_on_elsewhere(struct follower *f, struct source *s, const char *path,
+                                      struct neighbour *copy)
+{
+    struct neighbours_query query = {.path = path};
+    struct neighbours all;
+    struct source *last;
+
+    if (copy != NULL) {
+        query.since_ns = neighbour_born_ns(copy);
         go_on_in_copy(f, s, copy);
         follower_orphan(f, s);
-        /* it may have happened twice */
-        last = missed_read_between(f, &all, copied_ns, INT64_MAX, NULL, s);
-    } else {
-        if (!s->caught_up)
-            log_warn("flow %s: '%s': it had not been read to its end, and no copy of it was found: "
-                     "what it had beyond byte %llu is lost",
-                     follower_flow(f), path, (unsigned long long)s->at.offset);
-        s->ending = s->at_end = true;
-        follower_orphan(f, s);
+
+        /* It may have happened twice. */
+        neighbours_find(&f->scope, &query, &all);
+        last = missed_read_between(f, &all, query.since_ns, INT64_MAX, NULL, s);
+        neighbours_done(&all);
+        return last;
     }
+    /* What was truncated may have been copied before it was seen at all. */
+    query.since_ns = s->looked_ns;
+    neighbours_find(&f->scope, &query, &all);
+    last = missed_read_between(f, &all, query.since_ns, INT64_MAX, NULL, NULL);
     neighbours_done(&all);
-    return last;
+    if (!s->caught_up)
+        log_warn("flow %s: '%s': it had not been read to its end, and no copy of it was found: "
+                 "what it had beyond byte %llu is lost",
+                 follower_flow(f), s->path, (unsigned long long)s->at.offset);
+    s->ending = s->at_end = true;
+    follower_orphan(f, s);
+    return last != NULL ? last : s;
+}
+
+/* A file that was shortened by a few bytes goes on as it is: what is still on its way belongs to it,
+ * and if all of that is lost in a crash, its rungs lead to the same place again. */
+static bool go_on_shortened(struct follower *f, struct source *s)
+{
+    struct cursor at;
+
+    if (!identity_find_rung(f->digest, s->fd, &s->at, &at) ||
+        identity_cut_head(f->digest, s->fd, at.offset, &s->id) < 0)
+        return false;
+    log_info("flow %s: '%s': was shortened; reading on from byte %llu", follower_flow(f), s->path,
+             (unsigned long long)at.offset);
+    source_move(s, at);
+    f->events.moved(f->events.user, s);
+    f->events.changed(f->events.user, s);
+    follower_have_news(f, s);
+    return true;
 }
 
 void follower_stale(struct follower *f, struct source *s)
 {
-    struct cursor at = {0};
-    bool shortened = identity_find_rung(f->digest, s->fd, &s->at, &at);
-    struct source *anew, *last = s;
+    struct source *anew, *last;
+    struct neighbour *copy;
+    struct neighbours all;
     struct name *n;
     char path[PATH_MAX];
     int fd;
 
-    if (shortened)
-        log_info("flow %s: '%s': was shortened; reading on from byte %llu", follower_flow(f),
-                 s->path, (unsigned long long)at.offset);
-    else
-        log_info("flow %s: '%s': was truncated or written anew; reading it from its start",
-                 follower_flow(f), s->path);
+    if (go_on_shortened(f, s))
+        return;
+    log_info("flow %s: '%s': was truncated or written anew; reading it from its start",
+             follower_flow(f), s->path);
     (void)snprintf(path, sizeof path, "%s", s->path);
+    copy = find_copy_anywhere(f, s, &all);
     fd = renounce(s, f, &n);
-    anew = begin_anew(f, fd, path, n, at);
-    if (shortened) {
-        s->ending = s->at_end = true;
-        follower_orphan(f, s);
-    } else {
-        last = go_on_elsewhere(f, s, path);
-    }
+    anew = begin_anew(f, fd, path, n);
+    last = go_on_elsewhere(f, s, path, copy);
+    neighbours_done(&all);
     if (anew != NULL) {
         follower_put_after(anew, last);
         f->events.news(f->events.user, anew);

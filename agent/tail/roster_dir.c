@@ -358,18 +358,23 @@ static void dir_visit_child(struct roster_dir *d, int fd, const char *text)
     dir_scan(child, ROSTER_ALL);
 }
 
-/* A name is there: remembers it, to be looked at when the listing is over.  One that is not meant may
- * be a rotation of one that is. */
+/* A name is there that is not meant: it may be a rotation of one that is. */
+static void dir_meet_stray(struct roster_dir *d, const char *text)
+{
+    char base[NAME_MAX + 1];
+
+    if (d->roster->starting && name_is_rotation(d, text, base))
+        d->roster->events.stray(d->roster->events.user, d->path, text);
+}
+
+/* A name is there: remembers it, to be looked at when the listing is over. */
 static void dir_meet_name(struct roster_dir *d, const char *text)
 {
     struct roster *r = d->roster;
     struct name *n = name_find(d, text);
 
     if (n == NULL && !name_is_meant(d, text)) {
-        char base[NAME_MAX + 1];
-
-        if (r->starting && name_is_rotation(d, text, base))
-            r->events.stray(r->events.user, d->path, text);
+        dir_meet_stray(d, text);
         return;
     }
     if (n == NULL)
@@ -381,14 +386,25 @@ static void dir_meet_name(struct roster_dir *d, const char *text)
         n->listed = true;
 }
 
-static void dir_list(struct roster_dir *d, int fd, enum roster_work work)
+/* Errors: NULL, and errno. */
+static DIR *open_list(int fd)
 {
-    int list_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int list_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
     DIR *list = list_fd < 0 ? NULL : fdopendir(list_fd);
 
+    if (list == NULL && list_fd >= 0) {
+        error = errno;
+        close(list_fd);
+        errno = error;
+    }
+    return list;
+}
+
+static void dir_list(struct roster_dir *d, int fd, enum roster_work work)
+{
+    DIR *list = open_list(fd);
+
     if (list == NULL) {
-        if (list_fd >= 0)
-            close(list_fd);
         log_warn("flow %s: '%s': cannot be listed: %s; its files are not followed",
                  d->roster->settings.flow, d->path, strerrordesc_np(errno));
         return;
@@ -402,6 +418,18 @@ static void dir_list(struct roster_dir *d, int fd, enum roster_work work)
             dir_meet_name(d, e->d_name);
     }
     closedir(list);
+}
+
+/* Where all names are written literally, a listing is only for what they were rotated to. */
+static void dir_list_strays(struct roster_dir *d, int fd)
+{
+    DIR *list = open_list(fd);
+
+    for (struct dirent *e; list != NULL && (e = readdir(list)) != NULL;)
+        if (e->d_type != DT_DIR && !name_is_meant(d, e->d_name))
+            dir_meet_stray(d, e->d_name);
+    if (list != NULL)
+        closedir(list);
 }
 
 /* Names written literally need no list, and work in a directory that may not be listed. */
@@ -483,6 +511,8 @@ void dir_scan(struct roster_dir *d, enum roster_work work)
         dir_list(d, fd, work);
     else
         dir_try_literals(d, fd, work);
+    if (!needs_list && has_files && d->roster->starting)
+        dir_list_strays(d, fd);
     if (work == ROSTER_ALL)
         dir_look(d);
     close(fd);

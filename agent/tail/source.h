@@ -47,6 +47,7 @@ struct source {
     struct source *after, *before; /* read `after` to its end first */
     struct watch_sub sub;          /* on the inode, once it has no name */
     uint64_t quiet_since_ms;
+    int64_t looked_ns; /* when it was read last, by the clock that births are taken from */
     uint64_t dropped; /* hash of what it was called when its directory went; 0: it did not */
     bool caught_up; /* the last read found nothing more */
     bool truncated; /* it lost its file to another content of the same file */

@@ -235,6 +235,12 @@ static void world_changed(void *user, struct source *s)
     slot_set(((struct tracked *)s->user)->slot, s);
 }
 
+static void world_moved(void *user, struct source *s)
+{
+    (void)user;
+    ((struct tracked *)s->user)->slot->at = s->at;
+}
+
 static bool world_is_settled(void *user, struct source *s)
 {
     (void)user;
@@ -327,8 +333,8 @@ static void world_start(struct world *w)
         .began_ns = INT64_MAX, /* every file of a story is older than its start */
     };
     const struct follower_events events = {
-        world_met,  world_news, world_changed, world_is_settled, world_left,
-        world_lost, world_rest, world_recall,  w};
+        world_met,  world_news, world_changed, world_is_settled, world_moved,
+        world_left, world_lost, world_rest,    world_recall,     w};
     struct follower_settings s = settings;
     char *globs[4], *excludes[2];
     size_t past = 0;
