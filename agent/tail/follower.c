@@ -33,6 +33,8 @@ int64_t follower_wall_ns(void)
     return (int64_t)t.tv_sec * follower_second_ns + t.tv_nsec;
 }
 
+enum { FOLLOWER_RETRY_MS = 60 * 1000 };
+
 /* --- sources --- */
 
 struct source *follower_find(const struct follower *f, const struct source_id *id)
@@ -90,15 +92,15 @@ bool follower_knows(const struct follower *f, const struct source_id *id)
     return follower_find(f, id) != NULL || resting_find(f, id) != NULL;
 }
 
-bool follower_has_finished(const struct follower *f, const struct source_id *id)
+const struct finished *follower_find_finished(const struct follower *f, const struct source_id *id)
 {
     size_t count = MIN(f->finished_next, (size_t)FOLLOWER_FINISHED);
 
     for (size_t i = 0; i < count; i++)
         if (f->finished[i].id.dev == id->dev && f->finished[i].id.ino != 0 &&
             source_id_is_same_object(&f->finished[i].id, id))
-            return true;
-    return false;
+            return &f->finished[i];
+    return NULL;
 }
 
 int follower_add(struct follower *f, const struct source_id *id, struct cursor at, const char *path,
@@ -183,6 +185,7 @@ void follower_free_source(struct follower *f, struct source *s)
         roster_look(f->roster, ghost);
     }
     free(s->path);
+    free(s->was);
     free(s);
 }
 
@@ -304,6 +307,10 @@ static void detach(struct follower *f, struct name *n)
         return;
     }
     follower_set_last(n, s);
+    if (roster_path(n, path) == 0) {
+        free(s->was);
+        s->was = strdup(path); /* without memory for it, a copy may not be found */
+    }
     follower_orphan(f, s);
 }
 
@@ -442,6 +449,7 @@ static int settle_copy(struct follower *f, struct name *n, const char *path,
 static int meet_stranger(struct follower *f, struct name *n, const char *path,
                          struct neighbour *file)
 {
+    const struct finished *finished;
     struct source *s, *of = NULL;
     struct cursor at;
     int r;
@@ -456,7 +464,13 @@ static int meet_stranger(struct follower *f, struct name *n, const char *path,
     case COPIES_NONE:
         break;
     }
-    r = resume_place(f, path, file, &at);
+    finished = follower_find_finished(f, &file->id);
+    if (finished != NULL && identity_fits(f->digest, file->fd, &finished->id, finished->at)) {
+        at = finished->at; /* it was away, with its directory */
+        r = 0;
+    } else {
+        r = resume_place(f, path, file, &at);
+    }
     if (r == 0)
         r = follower_add(f, &file->id, at, path, file->fd, NULL, &s);
     if (r < 0)
@@ -733,8 +747,10 @@ void follower_start(struct follower *f)
 bool follower_forget_past(struct follower *f)
 {
     for (size_t i = 0; i < f->past_count; i++)
-        if (!f->past[i].used)
+        if (!f->past[i].used) {
+            loop_timer_set(f->loop, &f->retry, loop_now_ms(f->loop) + FOLLOWER_RETRY_MS);
             return false;
+        }
     map_done(&f->past_by_ino);
     map_done(&f->past_by_path);
     f->past = NULL;
@@ -751,6 +767,15 @@ bool follower_must_wait(const struct source *s)
 size_t follower_count(const struct follower *f)
 {
     return f->count + f->resting_count;
+}
+
+/* A directory that was not there at the start may have come. */
+static void retry_tick(struct loop_timer *t)
+{
+    struct follower *f = CONTAINER_OF(t, struct follower, retry);
+
+    resume_again(f);
+    loop_timer_set(f->loop, &f->retry, loop_now_ms(f->loop) + FOLLOWER_RETRY_MS);
 }
 
 int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
@@ -780,6 +805,7 @@ int follower_new(struct loop *loop, struct watch *watch, struct digest *digest,
     r = f->finished == NULL ? -ENOMEM : 0;
     if (r < 0 || (r = loop_timer_init(loop, &f->tick, nameless_tick)) < 0 ||
         (r = loop_timer_init(loop, &f->rest, resting_tick)) < 0 ||
+        (r = loop_timer_init(loop, &f->retry, retry_tick)) < 0 ||
         (settings->rotated_count > 0 &&
          (r = glob_new(settings->rotated, settings->rotated_count, &f->rotated)) < 0) ||
         (r = roster_new(loop, watch, &settings->roster, &roster_events, &f->roster)) < 0) {
@@ -801,6 +827,7 @@ static void free_sources(struct follower *f, struct list *sources)
         watch_remove(f->watch, &s->sub);
         open_files_close(f, s);
         free(s->path);
+        free(s->was);
         free(s);
     }
 }
@@ -819,6 +846,7 @@ void follower_free(struct follower *f)
     map_done(&f->resting);
     loop_timer_done(f->loop, &f->tick);
     loop_timer_done(f->loop, &f->rest);
+    loop_timer_done(f->loop, &f->retry);
     glob_free(f->rotated);
     free(f->finished);
     free(f->unread);

@@ -35,7 +35,7 @@
 struct identity_facts;
 
 enum {
-    FOLLOWER_FINISHED = 512, /* how many files that we let go of are remembered */
+    FOLLOWER_FINISHED = 4096, /* how many files that we let go of are remembered */
 };
 
 static const int64_t follower_second_ns = INT64_C(1000000000);
@@ -81,8 +81,8 @@ struct follower {
     int64_t started_ns;
     size_t count, resting_count;
     uint64_t held_bytes;
-    struct loop_timer tick, rest;
-    bool starting, settling, closing, said_held;
+    struct loop_timer tick, rest, retry;
+    bool starting, settling, claimed, closing, said_held;
 };
 
 static inline const char *follower_flow(const struct follower *f)
@@ -120,8 +120,9 @@ struct name *follower_find_base(const struct follower *f, const char *path);
 /* Whether we have this file in any way: read, or resting. */
 bool follower_knows(const struct follower *f, const struct source_id *id);
 
-/* Whether this file was read to its end lately and let go; or a file with its content. */
-bool follower_has_finished(const struct follower *f, const struct source_id *id);
+/* What is remembered of a file that was read to its end lately and let go; NULL. */
+const struct finished *follower_find_finished(const struct follower *f,
+                                              const struct source_id *id);
 
 /* A new source at `at`, called `path`; `slot` is what the caller of the follower knows of it, or
  * NULL.  Nothing is called so yet: follower_orphan, if nothing will be.  Takes `fd` (-1: not open).

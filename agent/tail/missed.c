@@ -38,7 +38,7 @@ static bool is_unread(const struct follower *f, const struct neighbour *n)
     char dir[PATH_MAX];
 
     (void)snprintf(dir, sizeof dir, "%.*s", (int)(name - n->path), n->path);
-    return n->fd >= 0 && !follower_knows(f, &n->id) && !follower_has_finished(f, &n->id) &&
+    return n->fd >= 0 && !follower_knows(f, &n->id) && follower_find_finished(f, &n->id) == NULL &&
            !roster_means(f->roster, dir, name);
 }
 
@@ -53,12 +53,13 @@ struct source *missed_read_between(struct follower *f, struct neighbours *all, i
         struct cursor at = {0};
         struct source *s, *of;
 
-        if ((neighbour_born_ns(n) < from_ns || neighbour_born_ns(n) > to_ns) &&
-            (anew == NULL || !source_id_is_same_object(&n->id, anew)))
+        bool is_anew = anew != NULL && source_id_is_same_object(&n->id, anew);
+
+        if ((neighbour_born_ns(n) < from_ns || neighbour_born_ns(n) > to_ns) && !is_anew)
             continue;
-        if (!is_unread(f, n) || copies_judge(f, n->path, n, &of) != COPIES_NONE)
+        if (!is_unread(f, n) || (!is_anew && copies_judge(f, n->path, n, &of) != COPIES_NONE))
             continue;
-        if (original != NULL && copies_is_backup(f, n, original))
+        if (original != NULL && !is_anew && copies_is_backup(f, n, original))
             continue;
         if (original != NULL && copies_fits(f, n, original)) {
             if (copies_source_holds(f, original))
@@ -79,6 +80,13 @@ struct source *missed_read_between(struct follower *f, struct neighbours *all, i
 static int64_t recent_ns(const struct follower *f)
 {
     return MAX(f->started_ns, follower_wall_ns() - MISSED_RECENT_S * follower_second_ns);
+}
+
+void missed_read_stray(struct follower *f, struct neighbours *one)
+{
+    int64_t from_ns = f->settings.known ? MIN(f->settings.alive_ns, f->started_ns) : f->started_ns;
+
+    (void)missed_read_between(f, one, from_ns, INT64_MAX, NULL, NULL);
 }
 
 struct source *missed_read(struct follower *f, const char *path, struct source *previous)

@@ -118,8 +118,12 @@ int open_files_by_handle(const struct source_id *id, const char *path)
     if (id->handle_len == 0)
         return -ENOENT;
     memcpy(h.handle.f_handle, id->handle, id->handle_len);
-    (void)snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path + 1), path);
-    mount_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* Any directory of that file system will do, if the nearest one is gone. */
+    (void)snprintf(dir, sizeof dir, "%s", path);
+    do {
+        *strrchr(dir, '/') = '\0';
+        mount_fd = open(dir[0] == '\0' ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    } while (mount_fd < 0 && dir[0] != '\0');
     if (mount_fd < 0)
         return -ENOENT;
     fd = open_by_handle_at(mount_fd, &h.handle, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);

@@ -53,6 +53,15 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
         }
     }
 
+    /* What is left over when everything has found its own: the same content is the same log. */
+    for (size_t i = 0; f->starting && f->claimed && i < f->past_count; i++) {
+        struct follower_past *p = &f->past[i];
+        struct cursor at;
+        if (!p->used && identity_fits(f->digest, fd, &p->id, p->at) &&
+            identity_find_rung(f->digest, fd, &p->at, &at)) /* it says enough */
+            return p;
+    }
+
     /* The same content under the same name is the same log, if a copy took the file's place. */
     for (n = f->starting ? find_path(f, slice_of(path)) : NULL; n != NULL; n = map_find_next(n)) {
         struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_path);
@@ -297,6 +306,14 @@ void resume_stray(void *user, const char *dir, const char *text)
 {
     struct follower *f = user;
 
+    if (!f->starting) {
+        struct neighbours one = {0};
+
+        if (neighbours_add(&f->scope, &one, dir, text))
+            missed_read_stray(f, &one);
+        neighbours_done(&one);
+        return;
+    }
     if (!f->settings.known || !neighbours_add(&f->scope, f->strays, dir, text))
         return;
 
@@ -329,5 +346,23 @@ void resume_all(struct follower *f, struct neighbours *strays)
         claim_past(f, &f->past[i]);
     for (size_t i = 0; i < f->past_count; i++)
         read_since_past(f, &f->past[i]);
+    f->claimed = true;
     read_strays(f, strays);
+}
+
+void resume_again(struct follower *f)
+{
+    for (size_t i = 0; i < f->past_count; i++) {
+        struct follower_past *p = &f->past[i];
+        char path[PATH_MAX];
+        struct stat st;
+
+        if (p->used || !past_path(p, path))
+            continue;
+        strrchr(path, '/')[1] = '\0';
+        if (stat(path, &st) < 0 || st.st_dev != p->id.dev)
+            continue;
+        claim_past(f, p);
+        read_since_past(f, p);
+    }
 }

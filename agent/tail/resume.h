@@ -48,12 +48,15 @@ void resume_note_unread(struct follower *f, const struct statx *st);
 int resume_place(struct follower *f, const char *path, const struct neighbour *file,
                  struct cursor *ret);
 
-/* The roster's: a file that looks like a rotation of one of ours; remembered until all that is
- * known is found.  `user` is the follower. */
+/* The roster's: a file that looks like a rotation of one of ours, at the start or in a directory that
+ * is new to us; at the start remembered until all that is known is found.  `user` is the follower. */
 void resume_stray(void *user, const char *dir, const char *text);
 
 /* At the start, when all names are looked at: finds what is left of the pasts, and reads what came
  * and went while the agent was stopped, `strays` among it. */
 void resume_all(struct follower *f, struct neighbours *strays);
+
+/* Later: looks again for those whose directory was not there. */
+void resume_again(struct follower *f);
 
 #endif

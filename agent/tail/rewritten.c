@@ -41,7 +41,7 @@ static struct neighbour *find_copy(struct follower *f, const struct source *s,
     for (size_t i = 0; i < all->count; i++) {
         struct neighbour *n = all->items[i];
 
-        if (follower_has_finished(f, &n->id) || !copies_fits(f, n, s))
+        if (follower_find_finished(f, &n->id) != NULL || !copies_fits(f, n, s))
             continue;
         if (!follower_knows(f, &n->id) || dissolve_backup(f, n))
             return n;
@@ -119,23 +119,33 @@ static struct source *begin_anew(struct follower *f, int fd, const char *path, s
     return s;
 }
 
-/* Looks beside every name that `s` has for a copy of it; `all` are the neighbours of the last one. */
-static struct neighbour *find_copy_anywhere(struct follower *f, const struct source *s,
-                                            struct neighbours *all)
+/* What a file is or was called: the copies and generations of it are called by that. */
+static size_t list_paths(const struct source *s, char (*paths)[PATH_MAX], size_t max)
 {
-    char path[PATH_MAX];
-    struct neighbours_query query = {
-        .path = s->path, .siblings = true, .since_ns = s->id.born_ns};
-    struct neighbour *copy;
+    size_t count = 0;
 
-    neighbours_find(&f->scope, &query, all);
-    copy = find_copy(f, s, all);
-    query.path = path;
+    (void)snprintf(paths[count++], PATH_MAX, "%s", s->path);
+    if (s->was != NULL)
+        (void)snprintf(paths[count++], PATH_MAX, "%s", s->was);
     LIST_EACH(&s->names, node, after)
     {
-        if (copy != NULL || roster_path(CONTAINER_OF(node, struct name, same), path) < 0 ||
-            strcmp(path, s->path) == 0)
-            continue;
+        if (count < max && roster_path(CONTAINER_OF(node, struct name, same), paths[count]) == 0)
+            count++;
+    }
+    return count;
+}
+
+/* Looks beside every name that `s` has for a copy of it; `all` are the neighbours of the last one. */
+static struct neighbour *find_copy_anywhere(struct follower *f, const struct source *s,
+                                            char (*paths)[PATH_MAX], size_t count,
+                                            struct neighbours *all)
+{
+    struct neighbour *copy = NULL;
+
+    for (size_t i = 0; i < count && copy == NULL; i++) {
+        const struct neighbours_query query = {
+            .path = paths[i], .siblings = true, .since_ns = s->id.born_ns};
+
         neighbours_done(all);
         neighbours_find(&f->scope, &query, all);
         copy = find_copy(f, s, all);
@@ -143,31 +153,39 @@ static struct neighbour *find_copy_anywhere(struct follower *f, const struct sou
     return copy;
 }
 
-/* What `s` had beyond its place before its file, at `path`, was truncated is read from the copy, if
- * there is one.  Returns the source that the new content is read after. */
-static struct source *go_on_elsewhere(struct follower *f, struct source *s, const char *path,
+/* Reads what came to be since then and is gone from its name again. */
+static struct source *read_missed(struct follower *f, char (*paths)[PATH_MAX], size_t count,
+                                  int64_t since_ns, struct source *last)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct neighbours_query query = {.path = paths[i], .since_ns = since_ns};
+        struct neighbours all;
+
+        neighbours_find(&f->scope, &query, &all);
+        last = missed_read_between(f, &all, since_ns, INT64_MAX, NULL, last);
+        neighbours_done(&all);
+    }
+    return last;
+}
+
+/* What `s` had beyond its place before its file was truncated is read from the copy, if there is
+ * one.  Returns the source that the new content is read after. */
+static struct source *go_on_elsewhere(struct follower *f, struct source *s,
+                                      char (*paths)[PATH_MAX], size_t count,
                                       struct neighbour *copy)
 {
-    struct neighbours_query query = {.path = path};
-    struct neighbours all;
     struct source *last;
+    int64_t since_ns;
 
     if (copy != NULL) {
-        query.since_ns = neighbour_born_ns(copy);
+        since_ns = neighbour_born_ns(copy);
         go_on_in_copy(f, s, copy);
         follower_orphan(f, s);
-
-        /* It may have happened twice. */
-        neighbours_find(&f->scope, &query, &all);
-        last = missed_read_between(f, &all, query.since_ns, INT64_MAX, NULL, s);
-        neighbours_done(&all);
-        return last;
+        return read_missed(f, paths, count, since_ns, s); /* it may have happened twice */
     }
-    /* What was truncated may have been copied before it was seen at all. */
-    query.since_ns = s->looked_ns;
-    neighbours_find(&f->scope, &query, &all);
-    last = missed_read_between(f, &all, query.since_ns, INT64_MAX, NULL, NULL);
-    neighbours_done(&all);
+
+    /* What took its place may have been copied and truncated itself before it was seen. */
+    last = read_missed(f, paths, count, s->looked_ns, NULL);
     if (!s->caught_up)
         log_warn("flow %s: '%s': it had not been read to its end, and no copy of it was found: "
                  "what it had beyond byte %llu is lost",
@@ -197,22 +215,24 @@ static bool go_on_shortened(struct follower *f, struct source *s)
 
 void follower_stale(struct follower *f, struct source *s)
 {
+    enum { PATHS = 6 };
+    char paths[PATHS][PATH_MAX];
+    size_t count;
     struct source *anew, *last;
     struct neighbour *copy;
-    struct neighbours all;
+    struct neighbours all = {0};
     struct name *n;
-    char path[PATH_MAX];
     int fd;
 
     if (go_on_shortened(f, s))
         return;
     log_info("flow %s: '%s': was truncated or written anew; reading it from its start",
              follower_flow(f), s->path);
-    (void)snprintf(path, sizeof path, "%s", s->path);
-    copy = find_copy_anywhere(f, s, &all);
+    count = list_paths(s, paths, PATHS);
+    copy = find_copy_anywhere(f, s, paths, count, &all);
     fd = renounce(s, f, &n);
-    anew = begin_anew(f, fd, path, n);
-    last = go_on_elsewhere(f, s, path, copy);
+    anew = begin_anew(f, fd, paths[0], n);
+    last = go_on_elsewhere(f, s, paths, count, copy);
     neighbours_done(&all);
     if (anew != NULL) {
         follower_put_after(anew, last);

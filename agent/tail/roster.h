@@ -64,7 +64,8 @@ struct roster_events {
     void (*modified)(void *user, struct name *n); /* its file has news */
     void (*drop)(void *user, struct name *n);     /* the name goes: let go of it */
 
-    /* At the start only: a file that is not meant, but is called like a rotation of one that is. */
+    /* In a directory that is new to us: a file that is not meant, but is called like a rotation of
+     * one that is. */
     void (*stray)(void *user, const char *dir, const char *text);
     void *user;
 };

@@ -363,7 +363,7 @@ static void dir_meet_stray(struct roster_dir *d, const char *text)
 {
     char base[NAME_MAX + 1];
 
-    if (d->roster->starting && name_is_rotation(d, text, base))
+    if (!d->scanned && name_is_rotation(d, text, base))
         d->roster->events.stray(d->roster->events.user, d->path, text);
 }
 
@@ -511,8 +511,9 @@ void dir_scan(struct roster_dir *d, enum roster_work work)
         dir_list(d, fd, work);
     else
         dir_try_literals(d, fd, work);
-    if (!needs_list && has_files && d->roster->starting)
+    if (!needs_list && has_files && !d->scanned)
         dir_list_strays(d, fd);
+    d->scanned = true;
     if (work == ROSTER_ALL)
         dir_look(d);
     close(fd);

@@ -33,6 +33,7 @@ struct roster_dir {
     uint8_t untold; /* glances that found what no event had told */
     bool blind;     /* inotify says nothing of it, or not all */
     bool said_link, said_own;
+    bool scanned; /* once: then no rotation in it is news any more */
     char *path; /* owns; "/" is "" */
     char *real; /* owns; where that really is, if a link led there; or NULL */
 };

@@ -35,6 +35,7 @@ struct source {
     uint64_t zeros;   /* > at.offset: up to here there are only zeros */
     uint64_t seen;    /* how long the file was when it was read to its end */
     char *path;       /* owns: what it is called, or was called last */
+    char *was;        /* owns: what the globs called it before it was renamed; or NULL */
     void *user;       /* the flow's */
 
     /* The follower's. */
