@@ -19,7 +19,7 @@ record := key
 tail   := copies follower generation glob identity missed nameless neighbours open_files resting \
           resume rewritten roster roster_dir source walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
-keep   := checkpoint facts ledger state
+keep   := checkpoint facts folders ledger state
 run    := config config_key config_keys flow guess judge lane log loop mistakes scribe sheet units
 
 unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint follower \

@@ -13,10 +13,10 @@
 
 enum {
     SOURCE_HEAD_MAX = 1024,
-    SOURCE_HANDLE_MAX = 24, /* bytes; ext4 8, xfs 16, btrfs 20; a longer one is left out */
+    SOURCE_HANDLE_MAX = 23, /* bytes; ext4 8, xfs 16, btrfs 20; a longer one is left out */
 };
 
-struct source_id {
+struct source_id { /* 64 bytes: there may be 100,000 of them */
     uint64_t dev, ino;
     int64_t born_ns; /* since 1970; 0: unknown to the file system */
     uint64_t head_hash;

@@ -3,8 +3,8 @@
 #include "buf.h"
 #include "disk.h"
 #include "keep/facts.h"
+#include "keep/folders.h"
 #include "list.h"
-#include "map.h"
 #include "util.h"
 
 #include <assert.h>
@@ -12,8 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,7 +25,9 @@ enum {
     CHECKPOINT_READ_MAX = 1024 * 1024 * 1024, /* a generation; 100,000 files take about 30 MB */
     CHECKPOINT_COMPACT_MIN = 4 * 1024 * 1024, /* bytes of journal that are never worth compacting */
     CHECKPOINT_COMPACT_TIMES = 4,             /* … and how much it may outgrow its snapshot */
+    CHECKPOINT_TEXT_KEEP = 1024 * 1024,       /* what a commit's buffer may keep */
     CHECKPOINT_NAME_LEN = 32,
+    RECOVERED_FIRST = 64,
 };
 
 /* Ten digits; at one a second that is three hundred years.  A larger one is not ours. */
@@ -34,18 +39,25 @@ struct checkpoint_flow_node {
     char name[];
 };
 
+/* One of 100,000 that are quiet: its size is counted in a test.  What a slot needs only while it is
+ * read back, or what it shares with others, is kept elsewhere. */
 struct checkpoint_slot {
-    struct list all;        /* in checkpoint.slots */
-    struct list dirty;      /* in checkpoint.dirty, or alone */
-    struct map_node by_key; /* used only while reading back */
+    struct list all;               /* in checkpoint.slots; alone when it left */
+    struct checkpoint_slot *after; /* in checkpoint.notes */
     uint64_t key;
     struct source_id id;
     struct cursor at;
-    struct checkpoint_flow_node *flow; /* borrows */
-    char *path;                        /* owns */
-    uint32_t path_len;
-    bool described; /* the `file` fact on disk is as we know it */
-    bool touched;   /* said something since the snapshot that a job is writing */
+    struct folder *folder; /* holds; whose flow it is says the folder */
+    char *name;            /* owns; the path behind the folder */
+    bool described;        /* the `file` fact on disk is as we know it */
+    bool touched;          /* said something since the snapshot that a job is writing */
+    bool noted;            /* is in checkpoint.notes */
+    bool gone;             /* left: in checkpoint.notes until that is written, then nowhere */
+};
+
+/* Slots with news, in the order in which they had it. */
+struct checkpoint_notes {
+    struct checkpoint_slot *first, *last;
 };
 
 enum checkpoint_job_kind { CHECKPOINT_JOB_NONE, CHECKPOINT_JOB_SYNC, CHECKPOINT_JOB_COMPACT };
@@ -58,8 +70,10 @@ struct checkpoint {
     uint32_t seed;
     int fd; /* the journal; -1: there is none that may be written */
     uint64_t next_key;
-    struct list slots, dirty, flows;
-    struct list gone; /* slots that left, until that is written */
+    struct list slots, flows;
+    struct folders folders;
+    struct checkpoint_flow_node *recent_flow; /* most facts are about the same as the last one */
+    struct checkpoint_notes notes;
     bool flows_dirty;
     struct buf text;
     uint64_t snapshot_bytes, journal_bytes;
@@ -79,6 +93,17 @@ struct checkpoint {
 static struct checkpoint_slot *slot_of(struct list *node)
 {
     return CONTAINER_OF(node, struct checkpoint_slot, all);
+}
+
+/* Gives back what held a whole generation.  After a first large one malloc takes the next from the
+ * heap, whose end it would keep (M_MMAP_THRESHOLD is dynamic, mallopt(3)). */
+static void done_with_text(struct buf *text)
+{
+    bool large = text->cap > CHECKPOINT_TEXT_KEEP;
+
+    buf_done(text);
+    if (large)
+        (void)malloc_trim(0);
 }
 
 static void generation_name(uint64_t generation, char to[CHECKPOINT_NAME_LEN])
@@ -101,8 +126,11 @@ static struct checkpoint_flow_node *find_flow(const struct checkpoint *c, struct
 
 static struct checkpoint_flow_node *need_flow(struct checkpoint *c, struct slice name)
 {
-    struct checkpoint_flow_node *f = find_flow(c, name);
+    struct checkpoint_flow_node *f = c->recent_flow;
 
+    if (f != NULL && slice_equal((struct slice){f->name, f->len}, name))
+        return f;
+    f = c->recent_flow = find_flow(c, name);
     if (f != NULL)
         return f;
     f = malloc(sizeof *f + name.len);
@@ -114,62 +142,137 @@ static struct checkpoint_flow_node *need_flow(struct checkpoint *c, struct slice
     list_init(&f->node);
     list_append(&c->flows, &f->node);
     c->flows_dirty = true;
+    c->recent_flow = f;
     return f;
 }
 
-static void slot_free(struct checkpoint_slot *s)
+static void slot_free(struct checkpoint *c, struct checkpoint_slot *s)
 {
     list_remove(&s->all);
-    list_remove(&s->dirty);
-    free(s->path);
+    folders_drop(&c->folders, s->folder);
+    free(s->name);
     free(s);
+}
+
+static bool slot_is_called(const struct checkpoint_slot *s, struct slice path)
+{
+    struct slice folder = folder_text(s->folder);
+
+    return slice_starts_with(path, folder) &&
+           slice_equal(slice_from(path, folder.len), slice_of(s->name));
+}
+
+static int slot_call(struct checkpoint *c, struct checkpoint_slot *s, const void *flow,
+                     struct slice path)
+{
+    size_t split = folders_split(path);
+    struct folder *folder;
+    char *name;
+    int r;
+
+    if (path.len >= PATH_MAX)
+        return -ENAMETOOLONG;
+    name = path.len > split ? strndup(path.ptr + split, path.len - split) : strdup("");
+    if (name == NULL)
+        return -ENOMEM;
+    r = folders_hold(&c->folders, flow, slice_first(path, split), &folder);
+    if (r < 0) {
+        free(name);
+        return r;
+    }
+    folders_drop(&c->folders, s->folder);
+    free(s->name);
+    s->folder = folder;
+    s->name = name;
+    return 0;
 }
 
 static int slot_new(struct checkpoint *c, const struct fact_file *file, struct cursor at,
                     struct checkpoint_slot **ret)
 {
+    struct checkpoint_flow_node *flow = need_flow(c, file->flow);
     struct checkpoint_slot *s = calloc(1, sizeof *s);
+    int r = -ENOMEM;
 
     if (s == NULL)
         return -ENOMEM;
     list_init(&s->all);
-    list_init(&s->dirty);
     s->key = file->key;
     s->id = file->id;
     s->at = at;
-    s->flow = need_flow(c, file->flow);
-    s->path = malloc(file->path.len + 1);
-    if (s->flow == NULL || s->path == NULL) {
-        slot_free(s);
-        return -ENOMEM;
+    if (flow != NULL)
+        r = slot_call(c, s, flow, file->path);
+    if (r < 0) {
+        slot_free(c, s);
+        return r;
     }
-    if (file->path.len > 0)
-        memcpy(s->path, file->path.ptr, file->path.len);
-    s->path[file->path.len] = '\0';
-    s->path_len = (uint32_t)file->path.len;
     list_append(&c->slots, &s->all);
     *ret = s;
     return 0;
 }
 
-static void slot_touch(struct checkpoint *c, struct checkpoint_slot *s)
+static int slot_describe(struct checkpoint *c, struct checkpoint_slot *s, struct slice path,
+                         const struct source_id *id)
+{
+    int r = slot_is_called(s, path) ? 0 : slot_call(c, s, s->folder->flow, path);
+
+    if (r < 0)
+        return r;
+    s->id = *id;
+    s->described = false;
+    return 0;
+}
+
+static void slot_note(struct checkpoint *c, struct checkpoint_slot *s)
 {
     s->touched = true;
-    if (list_is_empty(&s->dirty))
-        list_append(&c->dirty, &s->dirty);
+    if (s->noted)
+        return;
+    s->noted = true;
+    s->after = NULL;
+    if (c->notes.first == NULL)
+        c->notes.first = s;
+    else
+        c->notes.last->after = s;
+    c->notes.last = s;
+}
+
+/* All is written: the notes are taken down.  What is gone is gone, unless it must be said again. */
+static void take_notes_down(struct checkpoint *c, bool keep_gone)
+{
+    struct checkpoint_slot *after;
+    struct checkpoint_slot *s = c->notes.first;
+
+    c->notes = (struct checkpoint_notes){0};
+    for (; s != NULL; s = after) {
+        after = s->after;
+        s->described = true;
+        s->noted = false;
+        if (s->gone && keep_gone)
+            slot_note(c, s);
+        else if (s->gone)
+            slot_free(c, s);
+    }
 }
 
 /* --- writing facts --- */
 
 static int write_slot(struct buf *to, uint32_t seed, const struct checkpoint_slot *s, bool describe)
 {
-    const struct fact_file file = {
-        .key = s->key,
-        .flow = {s->flow->name, s->flow->len},
-        .id = s->id,
-        .path = {s->path, s->path_len},
-    };
-    int r = describe ? facts_write_file(to, seed, &file) : 0;
+    char path[PATH_MAX];
+    int r = 0;
+
+    if (s->gone)
+        return facts_write_gone(to, seed, s->key);
+    if (describe) {
+        const struct fact_file file = {
+            .key = s->key,
+            .flow = checkpoint_flow(s),
+            .id = s->id,
+            .path = checkpoint_path(s, path),
+        };
+        r = facts_write_file(to, seed, &file);
+    }
 
     return r < 0 ? r : facts_write_at(to, seed, s->key, s->at);
 }
@@ -241,40 +344,78 @@ static void drop_generation(const struct disk *d, int dir_fd, uint64_t generatio
 
 /* --- reading back --- */
 
+struct recovered {
+    uint64_t key;
+    struct checkpoint_slot *slot; /* NULL: it is gone */
+};
+
+/* The slots by their keys, which ascend as long as nobody but us wrote the file: so a sorted array
+ * is a search tree that costs one allocation, and leaves no holes in memory when it is done with. */
 struct recovery {
     struct checkpoint *c;
     struct checkpoint_report *report;
-    struct map by_key;
+    struct recovered *all; /* owns */
+    size_t count, room;
     uint64_t bad_in_a_row;
 };
 
-static struct checkpoint_slot *recovered_slot(struct recovery *v, uint64_t key)
+/* Where this key is, or would be. */
+static size_t recovered_place(const struct recovery *v, uint64_t key)
 {
-    struct map_node *n = map_find(&v->by_key, map_hash_u64(key));
+    size_t from = 0, to = v->count;
 
-    for (; n != NULL; n = map_find_next(n)) {
-        struct checkpoint_slot *s = CONTAINER_OF(n, struct checkpoint_slot, by_key);
-        if (s->key == key)
-            return s;
+    if (to > 0 && v->all[to - 1].key <= key) /* a place follows its file */
+        return v->all[to - 1].key == key ? to - 1 : to;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+
+        if (v->all[middle].key < key)
+            from = middle + 1;
+        else
+            to = middle;
     }
-    return NULL;
+    return from;
+}
+
+static struct recovered *recovered_find(const struct recovery *v, uint64_t key)
+{
+    size_t i = recovered_place(v, key);
+
+    return i < v->count && v->all[i].key == key ? &v->all[i] : NULL;
+}
+
+static int recovered_add(struct recovery *v, uint64_t key, struct recovered **ret)
+{
+    size_t i = recovered_place(v, key);
+
+    if (v->count == v->room) {
+        size_t room = MAX(2 * v->room, (size_t)RECOVERED_FIRST);
+        struct recovered *more = reallocarray(v->all, room, sizeof(*more));
+        if (more == NULL)
+            return -ENOMEM;
+        v->all = more;
+        v->room = room;
+    }
+    memmove(&v->all[i + 1], &v->all[i], (v->count - i) * sizeof(*v->all));
+    v->count++;
+    v->all[i] = (struct recovered){.key = key};
+    *ret = &v->all[i];
+    return 0;
 }
 
 static int recover_file(struct recovery *v, const struct fact_file *file)
 {
-    struct checkpoint_slot *s = recovered_slot(v, file->key);
+    struct recovered *found = recovered_find(v, file->key);
     int r;
 
-    if (s != NULL)
-        return checkpoint_describe(v->c, s, file->path, &file->id);
-    r = slot_new(v->c, file, (struct cursor){0}, &s);
+    if (found != NULL && found->slot != NULL)
+        return slot_describe(v->c, found->slot, file->path, &file->id);
+    r = found != NULL ? 0 : recovered_add(v, file->key, &found);
     if (r < 0)
         return r;
-    r = map_insert(&v->by_key, &s->by_key, map_hash_u64(s->key));
-    if (r < 0) {
-        slot_free(s);
+    r = slot_new(v->c, file, (struct cursor){0}, &found->slot);
+    if (r < 0)
         return r;
-    }
     v->c->next_key = MAX(v->c->next_key, file->key + 1);
     return 0;
 }
@@ -282,7 +423,7 @@ static int recover_file(struct recovery *v, const struct fact_file *file)
 /* Takes in one fact.  1: it was one; 0: it was none; or -errno. */
 static int recover_fact(struct recovery *v, const struct fact *f)
 {
-    struct checkpoint_slot *s;
+    struct recovered *found;
 
     switch (f->type) {
     case FACT_FLOW:
@@ -293,14 +434,14 @@ static int recover_fact(struct recovery *v, const struct fact *f)
     }
     case FACT_AT:
     case FACT_GONE:
-        s = recovered_slot(v, f->file.key);
-        if (s == NULL)
+        found = recovered_find(v, f->file.key);
+        if (found == NULL || found->slot == NULL)
             return f->type == FACT_GONE; /* said twice is not damage; a place of nothing is */
         if (f->type == FACT_AT) {
-            s->at = f->at;
+            found->slot->at = f->at;
         } else {
-            map_remove(&v->by_key, &s->by_key);
-            slot_free(s);
+            slot_free(v->c, found->slot);
+            found->slot = NULL;
         }
         return 1;
     case FACT_HEADER:
@@ -342,12 +483,15 @@ static int recover_text(struct recovery *v, struct slice text, uint64_t generati
 
 static void forget_all(struct checkpoint *c)
 {
+    take_notes_down(c, false);
     LIST_EACH(&c->slots, node, after)
     {
-        slot_free(slot_of(node));
+        slot_free(c, slot_of(node));
     }
+    folders_done(&c->folders);
     for (struct list *n; (n = list_take(&c->flows)) != NULL;)
         free(CONTAINER_OF(n, struct checkpoint_flow_node, node));
+    c->recent_flow = NULL;
 }
 
 static int recover_generation(struct checkpoint *c, uint64_t generation,
@@ -371,7 +515,7 @@ static int recover_generation(struct checkpoint *c, uint64_t generation,
         report->written_ns = (int64_t)st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
     if (r < 0)
         forget_all(c);
-    map_done(&v.by_key);
+    free(v.all);
     buf_done(&text);
     (void)c->disk->close(c->disk, fd);
     return r == -EMSGSIZE || r == -EISDIR ? -EBADMSG : r;
@@ -490,9 +634,7 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     c->fd = -1;
     c->next_key = 1;
     list_init(&c->slots);
-    list_init(&c->dirty);
     list_init(&c->flows);
-    list_init(&c->gone);
     buf_init(&c->text, CHECKPOINT_READ_MAX);
     buf_init(&c->job.snapshot, CHECKPOINT_READ_MAX);
 
@@ -514,11 +656,10 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
         LIST_EACH(&c->slots, node, after)
         {
             slot_of(node)->described = true;
-            list_remove(&slot_of(node)->dirty);
         }
         c->flows_dirty = false;
     }
-    buf_done(&c->text); /* as large as the store; a commit is small */
+    done_with_text(&c->text); /* as large as the store; a commit is small */
     *ret = c;
     *ret_report = report;
     return 0;
@@ -534,10 +675,6 @@ void checkpoint_close(struct checkpoint *c)
     if (c->fd >= 0)
         (void)c->disk->close(c->disk, c->fd);
     forget_all(c);
-    LIST_EACH(&c->gone, node, after)
-    {
-        slot_free(slot_of(node));
-    }
     buf_done(&c->text);
     buf_done(&c->job.snapshot);
     free(c);
@@ -562,12 +699,19 @@ struct checkpoint_slot *checkpoint_next(struct checkpoint *c, struct checkpoint_
 
 struct slice checkpoint_flow(const struct checkpoint_slot *s)
 {
-    return (struct slice){s->flow->name, s->flow->len};
+    const struct checkpoint_flow_node *f = s->folder->flow;
+
+    return (struct slice){f->name, f->len};
 }
 
-struct slice checkpoint_path(const struct checkpoint_slot *s)
+struct slice checkpoint_path(const struct checkpoint_slot *s, char to[PATH_MAX])
 {
-    return (struct slice){s->path, s->path_len};
+    size_t folder_len = s->folder->len, name_len = strlen(s->name);
+
+    assert(folder_len + name_len < PATH_MAX);
+    memcpy(to, s->folder->text, folder_len);
+    memcpy(to + folder_len, s->name, name_len + 1);
+    return (struct slice){to, folder_len + name_len};
 }
 
 const struct source_id *checkpoint_id(const struct checkpoint_slot *s)
@@ -589,47 +733,36 @@ int checkpoint_join(struct checkpoint *c, struct slice flow, struct slice path,
     if (r < 0)
         return r;
     c->next_key++;
-    slot_touch(c, *ret);
+    slot_note(c, *ret);
     return 0;
 }
 
 int checkpoint_describe(struct checkpoint *c, struct checkpoint_slot *s, struct slice path,
                         const struct source_id *id)
 {
-    if (!slice_equal(path, checkpoint_path(s))) {
-        char *copy = malloc(path.len + 1);
+    int r = slot_describe(c, s, path, id);
 
-        if (copy == NULL)
-            return -ENOMEM;
-        if (path.len > 0)
-            memcpy(copy, path.ptr, path.len);
-        copy[path.len] = '\0';
-        free(s->path);
-        s->path = copy;
-        s->path_len = (uint32_t)path.len;
-    }
-    s->id = *id;
-    s->described = false;
-    slot_touch(c, s);
-    return 0;
+    if (r == 0)
+        slot_note(c, s);
+    return r;
 }
 
 void checkpoint_note(struct checkpoint *c, struct checkpoint_slot *s, struct cursor at)
 {
     s->at = at;
-    slot_touch(c, s);
+    slot_note(c, s);
 }
 
 void checkpoint_leave(struct checkpoint *c, struct checkpoint_slot *s)
 {
-    list_remove(&s->dirty);
     list_remove(&s->all);
-    list_append(&c->gone, &s->all);
+    s->gone = true;
+    slot_note(c, s);
 }
 
 bool checkpoint_is_dirty(const struct checkpoint *c)
 {
-    return !list_is_empty(&c->dirty) || !list_is_empty(&c->gone) || c->flows_dirty;
+    return c->notes.first != NULL || c->flows_dirty;
 }
 
 /* --- writing --- */
@@ -642,36 +775,9 @@ static int gather_notes(struct checkpoint *c)
     buf_reset(&c->text);
     if (c->flows_dirty)
         r = write_flows(c, &c->text, c->seed);
-    LIST_EACH(&c->dirty, node, after)
-    {
-        const struct checkpoint_slot *s = CONTAINER_OF(node, struct checkpoint_slot, dirty);
-        if (r == 0)
-            r = write_slot(&c->text, c->seed, s, !s->described);
-    }
-    LIST_EACH(&c->gone, node, after)
-    {
-        if (r == 0)
-            r = facts_write_gone(&c->text, c->seed, slot_of(node)->key);
-    }
+    for (const struct checkpoint_slot *s = c->notes.first; s != NULL && r == 0; s = s->after)
+        r = write_slot(&c->text, c->seed, s, !s->described);
     return r;
-}
-
-static void notes_written(struct checkpoint *c)
-{
-    LIST_EACH(&c->dirty, node, after)
-    {
-        struct checkpoint_slot *s = CONTAINER_OF(node, struct checkpoint_slot, dirty);
-        s->described = true;
-        list_remove(node);
-    }
-
-    /* While a snapshot with them in it is being written, the next generation must hear of it. */
-    if (c->job.kind != CHECKPOINT_JOB_COMPACT)
-        LIST_EACH(&c->gone, node, after)
-        {
-            slot_free(slot_of(node));
-        }
-    c->flows_dirty = false;
 }
 
 int checkpoint_write(struct checkpoint *c)
@@ -694,7 +800,13 @@ int checkpoint_write(struct checkpoint *c)
     }
     c->journal_bytes += c->text.len;
     c->unsynced = true;
-    notes_written(c);
+    c->flows_dirty = false;
+
+    /* While a snapshot is being written in which it is not gone, the next generation must hear of
+     * it. */
+    take_notes_down(c, c->job.kind == CHECKPOINT_JOB_COMPACT);
+    if (c->text.cap > CHECKPOINT_TEXT_KEEP)
+        done_with_text(&c->text);
     return 0;
 }
 
@@ -757,7 +869,7 @@ static void adopt_compacted(struct checkpoint *c)
         struct checkpoint_slot *s = slot_of(node);
         s->described = !s->touched;
         if (s->touched)
-            slot_touch(c, s);
+            slot_note(c, s);
     }
     c->flows_dirty = true;
 }
@@ -769,7 +881,7 @@ int checkpoint_job_end(struct checkpoint *c)
 
     c->job.kind = CHECKPOINT_JOB_NONE;
     if (kind == CHECKPOINT_JOB_COMPACT) {
-        buf_done(&c->job.snapshot);
+        done_with_text(&c->job.snapshot);
         if (r < 0)
             return r; /* the generation is given up; its number may be used again */
         adopt_compacted(c);

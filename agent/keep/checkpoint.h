@@ -32,6 +32,7 @@
 #include "slice.h"
 #include "source_id.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -68,17 +69,19 @@ int checkpoint_add_flow(struct checkpoint *c, struct slice flow);
 /* Walks the sources that were read back or joined: NULL begins, NULL ends. */
 struct checkpoint_slot *checkpoint_next(struct checkpoint *c, struct checkpoint_slot *slot);
 
-/* What is known of a source; borrowed until the slot leaves or is described anew. */
+/* What is known of a source; borrowed until the slot leaves or is described anew.  The path is put
+ * together in `to`, with a zero behind it. */
 struct slice checkpoint_flow(const struct checkpoint_slot *s);
-struct slice checkpoint_path(const struct checkpoint_slot *s);
+struct slice checkpoint_path(const struct checkpoint_slot *s, char to[PATH_MAX]);
 const struct source_id *checkpoint_id(const struct checkpoint_slot *s);
 struct cursor checkpoint_cursor(const struct checkpoint_slot *s);
 
-/* Makes room for a source.  Errors: -ENOMEM. */
+/* Makes room for a source.  Errors: -ENOMEM; -ENAMETOOLONG if the path has PATH_MAX bytes. */
 int checkpoint_join(struct checkpoint *c, struct slice flow, struct slice path,
                     const struct source_id *id, struct cursor at, struct checkpoint_slot **ret);
 
-/* Notes in memory that a source is called otherwise or that its head has grown.  -ENOMEM. */
+/* Notes in memory that a source is called otherwise or that its head has grown.  Errors: as
+ * checkpoint_join's, and then nothing has changed. */
 int checkpoint_describe(struct checkpoint *c, struct checkpoint_slot *s, struct slice path,
                         const struct source_id *id);
 

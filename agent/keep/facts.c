@@ -2,8 +2,10 @@
 
 #include "crc32c.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 
 enum {
@@ -32,40 +34,115 @@ static bool rung_holds(const struct cursor *at, size_t i)
 
 /* --- writing --- */
 
+enum { FACTS_NUMBERS_MAX = 256 }; /* all of a line but its names; printf would be half the start */
+
+/* The numbers of a line, collected and then appended at once. */
+struct numbers {
+    size_t len;
+    char text[FACTS_NUMBERS_MAX];
+};
+
+static void put_text(struct numbers *n, struct slice s)
+{
+    assert(s.len <= sizeof n->text - n->len);
+    memcpy(n->text + n->len, s.ptr, s.len);
+    n->len += s.len;
+}
+
+static void put_decimal(struct numbers *n, uint64_t value)
+{
+    char text[20]; /* UINT64_MAX has so many digits */
+    size_t at = sizeof text;
+
+    do
+        text[--at] = (char)('0' + value % 10);
+    while ((value /= 10) > 0);
+    put_text(n, (struct slice){text + at, sizeof text - at});
+}
+
+static void put_signed(struct numbers *n, int64_t value)
+{
+    if (value < 0)
+        put_text(n, SLICE("-"));
+    put_decimal(n, value < 0 ? -(uint64_t)value : (uint64_t)value);
+}
+
+static void put_hex(struct numbers *n, uint64_t value, unsigned digits)
+{
+    char text[16];
+
+    for (unsigned i = digits; i > 0; i--, value >>= 4)
+        text[i - 1] = hex_digits[value & 15];
+    put_text(n, (struct slice){text, digits});
+}
+
+static int append_numbers(struct buf *to, const struct numbers *n)
+{
+    return buf_append(to, (struct slice){n->text, n->len});
+}
+
 /* Ends the line that began at `from`. */
 static int end_line(struct buf *to, uint32_t seed, size_t from)
 {
-    uint32_t crc;
+    struct numbers end = {0};
     int r = buf_append_char(to, ' ');
 
     if (r < 0)
         return r;
-    crc = crc32c(seed, to->ptr + from, to->len - from);
-    return buf_printf(to, "%08" PRIx32 "\n", crc);
+    put_hex(&end, crc32c(seed, to->ptr + from, to->len - from), FACTS_CRC_LEN);
+    put_text(&end, SLICE("\n"));
+    return append_numbers(to, &end);
 }
 
-/* A name may hold anything: what could be mistaken for a blank or a line's end is %XX. */
+/* Appends a line that has no names. */
+static int append_line(struct buf *to, uint32_t seed, const struct numbers *n)
+{
+    size_t from = to->len;
+    int r = append_numbers(to, n);
+
+    return r < 0 ? r : end_line(to, seed, from);
+}
+
+/* What could be mistaken for a blank or a line's end, and what is no ASCII. */
+static bool is_plain(char c)
+{
+    return c > ' ' && c < 0x7f && c != '%';
+}
+
+/* A name may hold anything: what is not plain is %XX. */
 static int append_name(struct buf *to, struct slice name)
 {
     int r = 0;
 
-    for (size_t i = 0; i < name.len && r == 0; i++) {
-        unsigned char c = (unsigned char)name.ptr[i];
-        if (c <= ' ' || c == '%' || c >= 0x7f)
-            r = buf_printf(to, "%%%c%c", hex_digits[c >> 4], hex_digits[c & 15]);
-        else
-            r = buf_append_char(to, (char)c);
+    while (name.len > 0 && r == 0) {
+        size_t plain = 0;
+
+        while (plain < name.len && is_plain(name.ptr[plain]))
+            plain++;
+        r = buf_append(to, slice_first(name, plain));
+        name = slice_from(name, plain);
+        if (name.len > 0 && r == 0) {
+            unsigned char c = (unsigned char)name.ptr[0];
+
+            r = buf_append(
+                to, (struct slice){(char[]){'%', hex_digits[c >> 4], hex_digits[c & 15]}, 3});
+            name = slice_from(name, 1);
+        }
     }
     return r;
 }
 
 int facts_write_header(struct buf *to, uint32_t seed, uint64_t store, uint64_t generation)
 {
-    size_t from = to->len;
-    int r = buf_printf(to, "kinetail-checkpoint %d %016" PRIx64 " %" PRIu64, FACTS_FORMAT, store,
-                       generation);
+    struct numbers n = {0};
 
-    return r < 0 ? r : end_line(to, seed, from);
+    put_text(&n, SLICE("kinetail-checkpoint "));
+    put_decimal(&n, FACTS_FORMAT);
+    put_text(&n, SLICE(" "));
+    put_hex(&n, store, 16);
+    put_text(&n, SLICE(" "));
+    put_decimal(&n, generation);
+    return append_line(to, seed, &n);
 }
 
 int facts_write_flow(struct buf *to, uint32_t seed, struct slice flow)
@@ -78,41 +155,68 @@ int facts_write_flow(struct buf *to, uint32_t seed, struct slice flow)
     return r < 0 ? r : end_line(to, seed, from);
 }
 
+static void put_id(struct numbers *n, const struct source_id *id)
+{
+    put_text(n, SLICE(" "));
+    put_decimal(n, id->dev);
+    put_text(n, SLICE(" "));
+    put_decimal(n, id->ino);
+    put_text(n, SLICE(" "));
+    put_signed(n, id->born_ns);
+    put_text(n, SLICE(" "));
+    put_signed(n, id->handle_type);
+    put_text(n, SLICE(":"));
+    for (size_t i = 0; i < id->handle_len; i++)
+        put_hex(n, id->handle[i], 2);
+    put_text(n, SLICE(" "));
+    put_decimal(n, id->head_len);
+    put_text(n, SLICE(":"));
+    put_hex(n, id->head_hash, 16);
+    put_text(n, SLICE(" "));
+}
+
 int facts_write_file(struct buf *to, uint32_t seed, const struct fact_file *f)
 {
     size_t from = to->len;
-    int r = buf_printf(to, "file %" PRIu64 " ", f->key);
+    struct numbers key = {0}, id = {0};
+    int r;
 
-    if (r == 0)
-        r = append_name(to, f->flow);
-    if (r == 0)
-        r = buf_printf(to, " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId32 ":", f->id.dev,
-                       f->id.ino, f->id.born_ns, f->id.handle_type);
-    for (size_t i = 0; i < f->id.handle_len && r == 0; i++)
-        r = buf_printf(to, "%02x", f->id.handle[i]);
-    if (r == 0)
-        r = buf_printf(to, " %" PRIu32 ":%016" PRIx64 " ", f->id.head_len, f->id.head_hash);
-    if (r == 0)
-        r = append_name(to, f->path);
-    return r < 0 ? r : end_line(to, seed, from);
+    put_text(&key, SLICE("file "));
+    put_decimal(&key, f->key);
+    put_text(&key, SLICE(" "));
+    put_id(&id, &f->id);
+    if ((r = append_numbers(to, &key)) < 0 || (r = append_name(to, f->flow)) < 0 ||
+        (r = append_numbers(to, &id)) < 0 || (r = append_name(to, f->path)) < 0)
+        return r;
+    return end_line(to, seed, from);
 }
 
 int facts_write_at(struct buf *to, uint32_t seed, uint64_t key, struct cursor at)
 {
-    size_t from = to->len;
-    int r = buf_printf(to, "at %" PRIu64 " %" PRIu64 " %016" PRIx64, key, at.offset, at.anchor);
+    struct numbers n = {0};
 
-    for (size_t i = 0; i < CURSOR_RUNGS && rung_holds(&at, i) && r == 0; i++)
-        r = buf_printf(to, " %" PRIu32 ":%08" PRIx32, at.rungs[i].back, at.rungs[i].hash);
-    return r < 0 ? r : end_line(to, seed, from);
+    put_text(&n, SLICE("at "));
+    put_decimal(&n, key);
+    put_text(&n, SLICE(" "));
+    put_decimal(&n, at.offset);
+    put_text(&n, SLICE(" "));
+    put_hex(&n, at.anchor, 16);
+    for (size_t i = 0; i < CURSOR_RUNGS && rung_holds(&at, i); i++) {
+        put_text(&n, SLICE(" "));
+        put_decimal(&n, at.rungs[i].back);
+        put_text(&n, SLICE(":"));
+        put_hex(&n, at.rungs[i].hash, 8);
+    }
+    return append_line(to, seed, &n);
 }
 
 int facts_write_gone(struct buf *to, uint32_t seed, uint64_t key)
 {
-    size_t from = to->len;
-    int r = buf_printf(to, "gone %" PRIu64, key);
+    struct numbers n = {0};
 
-    return r < 0 ? r : end_line(to, seed, from);
+    put_text(&n, SLICE("gone "));
+    put_decimal(&n, key);
+    return append_line(to, seed, &n);
 }
 
 /* --- reading --- */
@@ -156,9 +260,9 @@ static bool read_number(struct slice word, unsigned base, uint64_t *ret)
         return false;
     for (size_t i = 0; i < word.len; i++) {
         int digit = digit_of(word.ptr[i]);
-        if (digit < 0 || (unsigned)digit >= base || n > (UINT64_MAX - (unsigned)digit) / base)
+        if (digit < 0 || (unsigned)digit >= base || __builtin_mul_overflow(n, base, &n) ||
+            __builtin_add_overflow(n, (unsigned)digit, &n))
             return false;
-        n = n * base + (unsigned)digit;
     }
     *ret = n;
     return true;
@@ -183,19 +287,20 @@ static bool take_signed(struct slice *line, char stop, int64_t *ret)
 
 static bool decode_name(struct slice word, struct buf *to)
 {
-    for (size_t i = 0; i < word.len; i++) {
-        char c = word.ptr[i];
+    while (word.len > 0) {
+        const char *percent = memchr(word.ptr, '%', word.len);
+        size_t plain = percent != NULL ? (size_t)(percent - word.ptr) : word.len;
+        int high, low;
 
-        if (c == '%') {
-            int high, low;
-            if (word.len - i < 3 || (high = digit_of(word.ptr[i + 1])) < 0 ||
-                (low = digit_of(word.ptr[i + 2])) < 0)
-                return false;
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        if (buf_append_char(to, c) < 0)
+        if (buf_append(to, slice_first(word, plain)) < 0)
             return false;
+        word = slice_from(word, plain);
+        if (word.len == 0)
+            break;
+        if (word.len < 3 || (high = digit_of(word.ptr[1])) < 0 ||
+            (low = digit_of(word.ptr[2])) < 0 || buf_append_char(to, (char)(high * 16 + low)) < 0)
+            return false;
+        word = slice_from(word, 3);
     }
     return true;
 }
@@ -221,6 +326,12 @@ static bool take_handle(struct slice *line, struct source_id *id)
     return true;
 }
 
+/* What no file can be called was not written by us. */
+static bool is_path(struct slice path)
+{
+    return path.len < PATH_MAX && (path.len == 0 || memchr(path.ptr, '\0', path.len) == NULL);
+}
+
 static bool read_file(struct slice line, struct fact *f)
 {
     struct source_id *id = &f->file.id;
@@ -243,7 +354,7 @@ static bool read_file(struct slice line, struct fact *f)
         return false;
     f->file.flow = (struct slice){f->names.ptr, flow_len};
     f->file.path = slice_from(buf_slice(&f->names), flow_len);
-    return true;
+    return is_path(f->file.path);
 }
 
 static bool read_at(struct slice line, struct fact *f)

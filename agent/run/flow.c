@@ -452,20 +452,24 @@ static int flow_gather_past(struct flow *f)
 
     buf_init(&f->past_paths, SIZE_MAX);
     while ((s = checkpoint_next(c, s)) != NULL) {
+        char text[PATH_MAX];
+
         if (!slice_equal(checkpoint_flow(s), name))
             continue;
         count++;
-        if (buf_append(&f->past_paths, checkpoint_path(s)) < 0)
+        if (buf_append(&f->past_paths, checkpoint_path(s, text)) < 0)
             return -ENOMEM;
     }
     f->past = calloc(MAX(count, (size_t)1), sizeof(*f->past));
     if (f->past == NULL)
         return -ENOMEM;
     while ((s = checkpoint_next(c, s)) != NULL) {
-        struct slice path = checkpoint_path(s);
+        char text[PATH_MAX];
+        struct slice path;
 
         if (!slice_equal(checkpoint_flow(s), name))
             continue;
+        path = checkpoint_path(s, text);
         path.ptr = f->past_paths.ptr + at;
         at += path.len;
         f->past[f->past_count++] = (struct follower_past){

@@ -74,12 +74,13 @@ static void tell(struct checkpoint *c, struct buf *to)
     while ((s = checkpoint_next(c, s)) != NULL) {
         const struct source_id *id = checkpoint_id(s);
         struct cursor at = checkpoint_cursor(s);
+        char path[PATH_MAX];
 
         assert(checkpoint_knows_flow(c, checkpoint_flow(s)));
         assert(id->handle_len <= SOURCE_HANDLE_MAX && id->head_len <= SOURCE_HEAD_MAX);
-        assert(buf_printf(to, "%zu %zu ", checkpoint_flow(s).len, checkpoint_path(s).len) == 0);
+        assert(buf_printf(to, "%zu %zu ", checkpoint_flow(s).len, checkpoint_path(s, path).len) == 0);
         assert(buf_append(to, checkpoint_flow(s)) == 0);
-        assert(buf_append(to, checkpoint_path(s)) == 0);
+        assert(buf_append(to, checkpoint_path(s, path)) == 0);
         assert(buf_printf(to, " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRIu64 " %" PRIu32 " %d %d ",
                           id->dev, id->ino, id->born_ns, id->head_hash, id->head_len,
                           id->handle_type, id->handle_len) == 0);

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -152,6 +153,13 @@ static struct checkpoint_slot *find(struct checkpoint *c, uint64_t ino)
     return s;
 }
 
+static struct slice path_of(const struct checkpoint_slot *s)
+{
+    static char path[PATH_MAX];
+
+    return checkpoint_path(s, path);
+}
+
 static size_t count(struct checkpoint *c)
 {
     struct checkpoint_slot *s = NULL;
@@ -242,7 +250,7 @@ static void test_round_trips(void **state)
         for (size_t k = 0; k < n; k++) {
             s = checkpoint_next(c, s);
             assert_true(slice_equal(checkpoint_flow(s), flows[k / ARRAY_LEN(paths)]));
-            assert_true(slice_equal(checkpoint_path(s), paths[k % ARRAY_LEN(paths)]));
+            assert_true(slice_equal(path_of(s), paths[k % ARRAY_LEN(paths)]));
             assert_true(same_id(checkpoint_id(s), &ids[k % 3]));
             assert_true(same_place(checkpoint_cursor(s), places[k / 3 % 3]));
         }
@@ -298,7 +306,7 @@ static void test_life(void **state)
         assert_null(find(c, 3));
         assert_true(checkpoint_cursor(find(c, 1)).offset == 100);
         s = find(c, 2);
-        assert_true(slice_equal(checkpoint_path(s), SLICE("/b.1")));
+        assert_true(slice_equal(path_of(s), SLICE("/b.1")));
         assert_true(same_id(checkpoint_id(s), &grown));
         assert_true(checkpoint_cursor(s).offset == 20);
     }
@@ -332,10 +340,64 @@ static void test_many(void **state)
     c = reopen(c, NULL);
     for (; (s = checkpoint_next(c, s)) != NULL; n++) {
         (void)snprintf(path, sizeof path, "/%llu", (unsigned long long)n);
-        assert_true(slice_equal(checkpoint_path(s), slice_of(path)));
+        assert_true(slice_equal(path_of(s), slice_of(path)));
         assert_true(checkpoint_cursor(s).offset == n);
     }
     assert_true(n == MANY);
+    checkpoint_close(c);
+}
+
+/* From one directory to another and back, in two flows. */
+static void test_renames(void **state)
+{
+    static const char *const paths[] = {"/a/x", "/a/y", "/b/x", "x", "/", "/a/", "", "/a/b/x"};
+    const struct source_id id = {.dev = 1, .ino = 1};
+    struct checkpoint *c = reopen(NULL, NULL);
+    struct checkpoint_slot *s[2];
+
+    (void)state;
+    s[0] = join(c, "/a/x", 1, 0);
+    assert_int_equal(checkpoint_join(c, SLICE("mail"), SLICE("/a/x"), &id, at(0), &s[1]), 0);
+    for (size_t from = 0; from < ARRAY_LEN(paths); from++)
+        for (size_t to = 0; to < ARRAY_LEN(paths); to++) {
+            struct slice a = slice_of(paths[from]), b = slice_of(paths[to]);
+
+            assert_int_equal(checkpoint_describe(c, s[0], a, &id), 0);
+            assert_int_equal(checkpoint_describe(c, s[1], b, &id), 0);
+            assert_true(slice_equal(path_of(s[0]), a) && slice_equal(path_of(s[1]), b));
+            assert_true(slice_equal(checkpoint_flow(s[0]), SLICE("web")));
+            assert_true(slice_equal(checkpoint_flow(s[1]), SLICE("mail")));
+            assert_int_equal(checkpoint_write(c), 0);
+        }
+    checkpoint_close(c);
+}
+
+/* What a quiet file costs: when it is met, and when it is read back. */
+static void test_memory(void **state)
+{
+    enum { MANY = 5000, BYTES_MAX = 200 };
+    struct checkpoint *c = reopen(NULL, NULL);
+    size_t before = mallinfo2().uordblks;
+
+    (void)state;
+    for (uint64_t i = 0; i < MANY; i++) {
+        const struct source_id id = {.ino = i, .head_len = 1024, .handle_len = 8};
+        struct checkpoint_slot *s;
+        char path[64];
+
+        (void)snprintf(path, sizeof path, "/var/log/app/service-%05u.log", (unsigned)i);
+        assert_int_equal(checkpoint_join(c, SLICE("web"), slice_of(path), &id, at(i), &s), 0);
+    }
+    assert_true(mallinfo2().uordblks - before <= (size_t)MANY * BYTES_MAX);
+    assert_int_equal(checkpoint_write(c), 0);
+    checkpoint_close(c);
+
+    before = mallinfo2().uordblks;
+    c = reopen(NULL, NULL);
+    assert_int_equal(count(c), MANY);
+    assert_true(mallinfo2().uordblks - before <= (size_t)MANY * BYTES_MAX);
+    if (before > 0) /* a sanitizer's malloc tells nothing */
+        assert_true(mallinfo2().uordblks - before > (size_t)MANY * sizeof(struct source_id));
     checkpoint_close(c);
 }
 
@@ -418,7 +480,7 @@ static void test_compaction(void **state)
             assert_int_equal(count(c), 4);
             assert_true(checkpoint_cursor(find(c, 1)).offset == here);
             assert_true(checkpoint_cursor(find(c, 2)).offset == 20);
-            assert_true(slice_equal(checkpoint_path(find(c, 2)), SLICE("/b.1")));
+            assert_true(slice_equal(path_of(find(c, 2)), SLICE("/b.1")));
             assert_null(find(c, 3));
             assert_true(checkpoint_cursor(find(c, 4)).offset == 41);
             assert_null(find(c, 5));
@@ -468,7 +530,7 @@ static void check_small(struct checkpoint *c)
         assert_true((i >= 1 && i <= SMALL_SOURCES) || i == 9);
         assert_false(seen[i]);
         seen[i] = true;
-        assert_true(slice_equal(checkpoint_path(s), i == 9 ? SLICE("/gone") : SLICE("/a b")));
+        assert_true(slice_equal(path_of(s), i == 9 ? SLICE("/gone") : SLICE("/a b")));
         assert_true(offset == 0 ||
                     (offset >= 1000 * i && offset < 1000 * i + (i == 9 ? 1 : SMALL_OFFSETS)));
         assert_true(
@@ -704,6 +766,25 @@ static void test_newer_format(void **state)
     buf_done(&text);
 }
 
+/* A store of one generation with these lines, each with its checksum. */
+static void put_lines(const char *const lines[])
+{
+    uint32_t seed = facts_seed(77, 1);
+    struct buf b;
+
+    buf_init(&b, 1 << 16);
+    assert_int_equal(facts_write_header(&b, seed, 77, 1), 0);
+    for (; *lines != NULL; lines++) {
+        size_t from = b.len;
+
+        assert_int_equal(buf_printf(&b, "%s ", *lines), 0);
+        assert_int_equal(buf_printf(&b, "%08x\n", crc32c(seed, b.ptr + from, b.len - from)), 0);
+    }
+    dir_empty();
+    file_put(1, buf_slice(&b));
+    buf_done(&b);
+}
+
 /* Lines whose checksum holds and that say nonsense: they are damage, and what was known stands. */
 static void test_places_as_text(void **state)
 {
@@ -733,30 +814,97 @@ static void test_places_as_text(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
-        const char *text[] = {"file 1 web 1 2 3 0: 0:0 /a", "at 1 7 7 2:2", lines[i].line,
-                              "flow z"};
-        uint32_t seed = facts_seed(77, 1);
         struct checkpoint_report report;
         struct checkpoint *c;
-        struct buf b;
 
-        buf_init(&b, 1 << 16);
-        assert_int_equal(facts_write_header(&b, seed, 77, 1), 0);
-        for (size_t k = 0; k < ARRAY_LEN(text); k++) {
-            size_t from = b.len;
-
-            assert_int_equal(buf_printf(&b, "%s ", text[k]), 0);
-            assert_int_equal(buf_printf(&b, "%08x\n", crc32c(seed, b.ptr + from, b.len - from)), 0);
-        }
-        dir_empty();
-        file_put(1, buf_slice(&b));
+        put_lines((const char *[]){"file 1 web 1 2 3 0: 0:0 /a", "at 1 7 7 2:2", lines[i].line,
+                                   "flow z", NULL});
         c = reopen(NULL, &report);
         assert_int_equal(report.damaged, !lines[i].holds);
         assert_true(same_place(checkpoint_cursor(find(c, 2)),
                                lines[i].holds ? lines[i].at : (struct cursor){7, 7, {{2, 2}}}));
         checkpoint_close(c);
-        buf_done(&b);
     }
+}
+
+/* Keys in any order, used again after they were gone, and names that no file can have. */
+static void test_files_as_text(void **state)
+{
+    struct checkpoint_report report;
+    struct checkpoint *c;
+    struct buf b;
+
+    (void)state;
+    put_lines((const char *[]){"file 9 web 1 109 3 0: 0:0 /nine",
+                               "file 2 web 1 102 3 0: 0:0 /x/two",
+                               "file 5 mail 1 105 3 0: 0:0 /x/five",
+                               "at 9 9 9",
+                               "at 2 2 2",
+                               "at 5 5 5",
+                               "gone 2",
+                               "file 7 web 1 107 3 0: 0:0 /seven",
+                               "at 7 7 7",
+                               "file 2 mail 1 202 3 0: 0:0 /x/again",
+                               "at 2 22 22",
+                               "at 4 4 4",
+                               "gone 4",
+                               "gone 9",
+                               "gone 9",
+                               "at 9 9 9",
+                               "file 11 web 1 111 3 0: 0:0 /e",
+                               "gone 11",
+                               "file 11 web 1 211 3 0: 0:0 /e",
+                               "at 11 11 11",
+                               "flow z",
+                               NULL});
+    c = reopen(NULL, &report);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(report.damaged,
+                         round == 0 ? 2 : 0); /* the places of 4, and of 9 at last */
+        assert_int_equal(count(c), 4);
+        assert_null(find(c, 109));
+        assert_null(find(c, 111));
+        assert_int_equal(checkpoint_cursor(find(c, 211)).offset, 11);
+        assert_null(find(c, 102));
+        assert_int_equal(checkpoint_cursor(find(c, 105)).offset, 5);
+        assert_int_equal(checkpoint_cursor(find(c, 107)).offset, 7);
+        assert_int_equal(checkpoint_cursor(find(c, 202)).offset, 22);
+        assert_true(slice_equal(checkpoint_flow(find(c, 202)), SLICE("mail")));
+        assert_true(slice_equal(path_of(find(c, 202)), SLICE("/x/again")));
+        c = reopen(c, &report);
+    }
+    checkpoint_close(c);
+
+    put_lines((const char *[]){"file 1 web 1 1 3 0: 0:0 /a%00b", "flow z", NULL});
+    c = reopen(NULL, &report);
+    assert_true(report.damaged == 1 && count(c) == 0);
+    checkpoint_close(c);
+
+    /* One byte more than the longest path. */
+    buf_init(&b, 1 << 16);
+    for (size_t more = 0; more < 2; more++) {
+        struct checkpoint_slot *slot;
+        const struct source_id id = {.ino = 5};
+        struct slice path;
+
+        buf_reset(&b);
+        assert_int_equal(buf_printf(&b, "file 1 web 1 1 3 0: 0:0 "), 0);
+        while (b.len < strlen("file 1 web 1 1 3 0: 0:0 ") + PATH_MAX - 1 + more)
+            assert_int_equal(buf_append_char(&b, b.len % 200 == 0 ? '/' : 'x'), 0);
+        assert_int_equal(buf_append_char(&b, '\0'), 0);
+        path = slice_of(b.ptr + strlen("file 1 web 1 1 3 0: 0:0 "));
+        put_lines((const char *[]){b.ptr, "flow z", NULL});
+        c = reopen(NULL, &report);
+        assert_int_equal(report.damaged, more);
+        assert_int_equal(count(c), 1 - more);
+        if (more == 0)
+            assert_true(slice_equal(path_of(find(c, 1)), path));
+        assert_int_equal(checkpoint_join(c, SLICE("web"), path, &id, at(0), &slot),
+                         more == 0 ? 0 : -ENAMETOOLONG);
+        assert_int_equal(count(c), 2 - 2 * more);
+        checkpoint_close(c);
+    }
+    buf_done(&b);
 }
 
 /* --- a disk that fails --- */
@@ -1018,10 +1166,11 @@ int main(void)
 {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, dir_begin, dir_end)
     const struct CMUnitTest tests[] = {
-        IN_DIR(test_round_trips),  IN_DIR(test_life),        IN_DIR(test_many),
-        IN_DIR(test_compaction),   IN_DIR(test_torn),        IN_DIR(test_flipped_bits),
-        IN_DIR(test_stale_blocks), IN_DIR(test_garbage),     IN_DIR(test_newer_format),
-        IN_DIR(test_faults),       IN_DIR(test_failed_sync), IN_DIR(test_places_as_text),
+        IN_DIR(test_round_trips),   IN_DIR(test_life),         IN_DIR(test_many),
+        IN_DIR(test_renames),       IN_DIR(test_memory),       IN_DIR(test_compaction),
+        IN_DIR(test_torn),          IN_DIR(test_flipped_bits), IN_DIR(test_stale_blocks),
+        IN_DIR(test_garbage),       IN_DIR(test_newer_format), IN_DIR(test_places_as_text),
+        IN_DIR(test_files_as_text), IN_DIR(test_faults),       IN_DIR(test_failed_sync),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
