@@ -860,10 +860,10 @@ void checkpoint_job_run(struct checkpoint *c)
 }
 
 /* The new generation is there: what was said meanwhile is said again, to it. */
-static void adopt_compacted(struct checkpoint *c)
+static void adopt_compacted(struct checkpoint *c, size_t snapshot_bytes)
 {
     c->kept = c->generation;
-    adopt_journal(c, c->job.fd, c->job.generation, c->job.snapshot.len);
+    adopt_journal(c, c->job.fd, c->job.generation, snapshot_bytes);
     LIST_EACH(&c->slots, node, after)
     {
         struct checkpoint_slot *s = slot_of(node);
@@ -877,6 +877,7 @@ static void adopt_compacted(struct checkpoint *c)
 int checkpoint_job_end(struct checkpoint *c)
 {
     enum checkpoint_job_kind kind = c->job.kind;
+    size_t snapshot_bytes = c->job.snapshot.len;
     int r = c->job.result;
 
     c->job.kind = CHECKPOINT_JOB_NONE;
@@ -884,7 +885,7 @@ int checkpoint_job_end(struct checkpoint *c)
         done_with_text(&c->job.snapshot);
         if (r < 0)
             return r; /* the generation is given up; its number may be used again */
-        adopt_compacted(c);
+        adopt_compacted(c, snapshot_bytes);
         return checkpoint_write(c);
     }
     /* What a failed sync has lost it does not say, and the next one would not either: nothing more

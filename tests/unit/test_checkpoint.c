@@ -491,6 +491,42 @@ static void test_compaction(void **state)
     }
 }
 
+/* A journal may outgrow its snapshot four times: a large store is not written anew for each few
+ * megabytes of news, also not after it was once. */
+static void test_compaction_is_rare(void **state)
+{
+    enum { MANY = 20000 };
+    struct checkpoint *c = reopen(NULL, NULL);
+    struct checkpoint_slot *s = NULL;
+    uint64_t compactions = 0, news = 0, snapshot = 0;
+    char path[32];
+
+    (void)state;
+    for (uint64_t i = 0; i < MANY; i++) {
+        (void)snprintf(path, sizeof path, "/log/%llu", (unsigned long long)i);
+        (void)join(c, path, i, i);
+    }
+    while (compactions < 3) {
+        struct stat before, after;
+
+        while ((s = checkpoint_next(c, s)) != NULL)
+            checkpoint_note(c, s, at(checkpoint_cursor(s).offset + 1));
+        assert_int_equal(checkpoint_write(c), 0);
+        assert_int_equal(fstatat(dir_fd, name_of(1 + compactions), &before, 0), 0);
+        news = (uint64_t)before.st_size - snapshot;
+        assert_int_equal(job(c), 0);
+        if (!has(2 + compactions))
+            continue;
+        compactions++;
+        assert_int_equal(fstatat(dir_fd, name_of(1 + compactions), &after, 0), 0);
+        snapshot = (uint64_t)after.st_size;
+        assert_true(snapshot > 2000000);
+        if (compactions > 1)
+            assert_true(news > 3 * snapshot - 100000);
+    }
+    checkpoint_close(c);
+}
+
 /* --- damage --- */
 
 enum { SMALL_SOURCES = 3, SMALL_OFFSETS = 4 };
@@ -1166,11 +1202,22 @@ int main(void)
 {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, dir_begin, dir_end)
     const struct CMUnitTest tests[] = {
-        IN_DIR(test_round_trips),   IN_DIR(test_life),         IN_DIR(test_many),
-        IN_DIR(test_renames),       IN_DIR(test_memory),       IN_DIR(test_compaction),
-        IN_DIR(test_torn),          IN_DIR(test_flipped_bits), IN_DIR(test_stale_blocks),
-        IN_DIR(test_garbage),       IN_DIR(test_newer_format), IN_DIR(test_places_as_text),
-        IN_DIR(test_files_as_text), IN_DIR(test_faults),       IN_DIR(test_failed_sync),
+        IN_DIR(test_round_trips),
+        IN_DIR(test_life),
+        IN_DIR(test_many),
+        IN_DIR(test_renames),
+        IN_DIR(test_memory),
+        IN_DIR(test_compaction),
+        IN_DIR(test_compaction_is_rare),
+        IN_DIR(test_torn),
+        IN_DIR(test_flipped_bits),
+        IN_DIR(test_stale_blocks),
+        IN_DIR(test_garbage),
+        IN_DIR(test_newer_format),
+        IN_DIR(test_places_as_text),
+        IN_DIR(test_files_as_text),
+        IN_DIR(test_faults),
+        IN_DIR(test_failed_sync),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
