@@ -26,6 +26,7 @@ enum {
     CHECKPOINT_COMPACT_MIN = 4 * 1024 * 1024, /* bytes of journal that are never worth compacting */
     CHECKPOINT_COMPACT_TIMES = 4,             /* … and how much it may outgrow its snapshot */
     CHECKPOINT_TEXT_KEEP = 1024 * 1024,       /* what a commit's buffer may keep */
+    CHECKPOINT_READ_TRIES = 100,
     CHECKPOINT_NAME_LEN = 32,
     RECOVERED_FIRST = 64,
 };
@@ -528,8 +529,7 @@ static int compare_generations(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0; /* newest first */
 }
 
-/* The generations in the directory, newest first; the caller frees them. */
-static int list_generations(int dir_fd, uint64_t **ret, size_t *ret_count)
+int checkpoint_generations(int dir_fd, uint64_t **ret, size_t *ret_count)
 {
     uint64_t *all = NULL;
     size_t count = 0;
@@ -585,7 +585,7 @@ static int recover(struct checkpoint *c, struct checkpoint_report *report)
 {
     uint64_t *all = NULL;
     size_t count = 0, i = 0;
-    int r = list_generations(c->dir_fd, &all, &count);
+    int r = checkpoint_generations(c->dir_fd, &all, &count);
 
     if (r < 0)
         return r;
@@ -620,15 +620,12 @@ static void adopt_journal(struct checkpoint *c, int fd, uint64_t generation, uin
     c->unsynced = c->broken = false;
 }
 
-int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret,
-                    struct checkpoint_report *ret_report)
+static struct checkpoint *checkpoint_new(const struct disk *disk, int dir_fd)
 {
     struct checkpoint *c = calloc(1, sizeof *c);
-    struct checkpoint_report report = {0};
-    int r;
 
     if (c == NULL)
-        return -ENOMEM;
+        return NULL;
     c->disk = disk;
     c->dir_fd = dir_fd;
     c->fd = -1;
@@ -637,7 +634,18 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     list_init(&c->flows);
     buf_init(&c->text, CHECKPOINT_READ_MAX);
     buf_init(&c->job.snapshot, CHECKPOINT_READ_MAX);
+    return c;
+}
 
+int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret,
+                    struct checkpoint_report *ret_report)
+{
+    struct checkpoint *c = checkpoint_new(disk, dir_fd);
+    struct checkpoint_report report = {0};
+    int r;
+
+    if (c == NULL)
+        return -ENOMEM;
     r = recover(c, &report);
     if (r < 0)
         goto out;
@@ -665,6 +673,62 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     return 0;
 out:
     checkpoint_close(c);
+    return r;
+}
+
+int checkpoint_read_generation(const struct disk *disk, int dir_fd, uint64_t generation,
+                               struct checkpoint **ret, struct checkpoint_report *ret_report)
+{
+    struct checkpoint *c = checkpoint_new(disk, dir_fd);
+    struct checkpoint_report report = {0};
+    int r;
+
+    if (c == NULL)
+        return -ENOMEM;
+    r = recover_generation(c, generation, &report);
+    if (r < 0) {
+        checkpoint_close(c);
+        return r;
+    }
+    *ret = c;
+    *ret_report = report;
+    return 0;
+}
+
+/* The newest that can be read.  -ENOENT: one was gone before it was opened. */
+static int read_newest(const struct disk *disk, int dir_fd, struct checkpoint **ret,
+                       struct checkpoint_report *ret_report)
+{
+    uint64_t *all = NULL;
+    size_t count = 0, bad = 0;
+    int r = checkpoint_generations(dir_fd, &all, &count);
+
+    if (r < 0)
+        return r;
+    r = -EBADMSG;
+    while (bad < count && r == -EBADMSG) {
+        r = checkpoint_read_generation(disk, dir_fd, all[bad], ret, ret_report);
+        bad += r == -EBADMSG;
+    }
+    free(all);
+    if (r == -EBADMSG) { /* there is none: then nothing is known */
+        *ret = checkpoint_new(disk, dir_fd);
+        *ret_report = (struct checkpoint_report){.fresh = count == 0};
+        r = *ret == NULL ? -ENOMEM : 0;
+    }
+    if (r == 0)
+        ret_report->moved_aside = (uint32_t)bad;
+    return r;
+}
+
+int checkpoint_read(const struct disk *disk, int dir_fd, struct checkpoint **ret,
+                    struct checkpoint_report *ret_report)
+{
+    int r = -ENOENT;
+
+    /* An agent that begins a new generation deletes an old one: then there is a newer. */
+    for (int tries = 0; tries < CHECKPOINT_READ_TRIES && r == -ENOENT; tries++)
+        r = read_newest(disk, dir_fd, ret, ret_report);
     return r;
 }
 

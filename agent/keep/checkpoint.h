@@ -47,7 +47,7 @@ struct checkpoint_report {
     uint64_t facts, damaged; /* lines that held, and that did not (a torn last line not counted) */
     uint32_t moved_aside;    /* generations that could not be read at all */
     int error;               /* 0, or why the new generation could not be written yet */
-    int64_t written_ns;      /* since 1970: when the newest generation was last written; 0: never */
+    int64_t written_ns;      /* since 1970: when what was read was so at last; 0: never */
 };
 
 /* Reads the newest whole generation in the directory and begins a new one with what it says.
@@ -57,6 +57,18 @@ struct checkpoint_report {
  * written by a newer version in a format this one does not know; -ENOMEM. */
 int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret,
                     struct checkpoint_report *ret_report);
+
+/* Reads the newest whole generation and touches nothing, also beside an agent that writes to it:
+ * report.moved_aside counts what was passed over.  What it gives is for looking at, and must not be
+ * written.  Errors: as checkpoint_open's. */
+int checkpoint_read(const struct disk *disk, int dir_fd, struct checkpoint **ret,
+                    struct checkpoint_report *ret_report);
+
+/* The same, one by one: which generations there are, newest first (gives *ret, to be freed), and what
+ * one of them says.  Errors: -EBADMSG if it is none at all; -ENOENT if it was deleted meanwhile. */
+int checkpoint_generations(int dir_fd, uint64_t **ret, size_t *ret_count);
+int checkpoint_read_generation(const struct disk *disk, int dir_fd, uint64_t generation,
+                               struct checkpoint **ret, struct checkpoint_report *ret_report);
 
 /* Writes nothing: what is not written yet is not known at the next start.  No job may be running.
  * NULL is fine. */

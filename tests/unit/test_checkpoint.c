@@ -7,12 +7,15 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -943,6 +946,190 @@ static void test_files_as_text(void **state)
     buf_done(&b);
 }
 
+/* --- looking without touching --- */
+
+/* All names, sizes and contents in the directory, as one number. */
+static uint64_t dir_state(void)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fdopendir(fd);
+    uint64_t sum = 0;
+    struct buf b;
+
+    buf_init(&b, 1 << 24);
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        struct stat st;
+        char line[512];
+        int in, n;
+
+        if (e->d_name[0] == '.' && strlen(e->d_name) < 3)
+            continue;
+        assert_int_equal(fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW), 0);
+        buf_reset(&b);
+        in = openat(dir_fd, e->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (in >= 0 && S_ISREG(st.st_mode))
+            assert_int_equal(disk_read_all(&disk_system, in, &b), 0);
+        if (in >= 0)
+            close(in);
+        n = snprintf(line, sizeof line, "%s %ld %ld.%09ld %08x", e->d_name, (long)st.st_ino,
+                     (long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, crc32c(0, b.ptr, b.len));
+        sum += crc32c(1, line, (size_t)n); /* whatever the order of the names */
+    }
+    closedir(d);
+    buf_done(&b);
+    return sum;
+}
+
+static bool says_the_same(struct checkpoint *a, struct checkpoint *b)
+{
+    struct checkpoint_slot *s = NULL, *t = NULL;
+
+    while ((s = checkpoint_next(a, s)) != NULL) {
+        char path[PATH_MAX];
+
+        t = checkpoint_next(b, t);
+        if (t == NULL || !slice_equal(checkpoint_path(s, path), path_of(t)) ||
+            !slice_equal(checkpoint_flow(s), checkpoint_flow(t)) ||
+            !same_id(checkpoint_id(s), checkpoint_id(t)) ||
+            !same_place(checkpoint_cursor(s), checkpoint_cursor(t)))
+            return false;
+    }
+    return checkpoint_next(b, t) == NULL;
+}
+
+/* Reading says what opening would say, of whatever is there, and leaves it as it is. */
+static void check_read(void)
+{
+    struct checkpoint_report read, opened;
+    struct checkpoint *a = NULL, *b = NULL;
+    uint64_t before = dir_state();
+
+    assert_int_equal(checkpoint_read(&disk_system, dir_fd, &a, &read), 0);
+    assert_true(dir_state() == before);
+    assert_int_equal(checkpoint_open(&disk_system, dir_fd, &b, &opened), 0);
+    assert_true(dir_state() != before);
+    assert_true(says_the_same(a, b));
+    assert_true(read.fresh == opened.fresh && read.facts == opened.facts &&
+                read.damaged == opened.damaged && read.moved_aside == opened.moved_aside &&
+                read.written_ns == opened.written_ns && read.error == 0);
+    checkpoint_close(a);
+    checkpoint_close(b);
+}
+
+static void test_read(void **state)
+{
+    struct checkpoint_report report;
+    struct checkpoint *c = NULL;
+    struct buf text;
+
+    (void)state;
+    buf_init(&text, 1 << 16);
+    make_small(&text);
+    check_read(); /* nothing is there */
+    for (size_t i = 0; i < text.len; i += 7) {
+        dir_empty();
+        file_put(3, buf_slice(&text)); /* not its name: it is passed over */
+        file_put(1, slice_first(buf_slice(&text), i));
+        file_put(9, SLICE("garbage\n"));
+        check_read();
+        dir_empty();
+        text.ptr[i] ^= 1;
+        file_put(1, buf_slice(&text));
+        text.ptr[i] ^= 1;
+        check_read();
+    }
+    dir_empty();
+    assert_int_equal(symlinkat("nowhere", dir_fd, name_of(4)), 0);
+    assert_int_equal(mkdirat(dir_fd, name_of(5), 0700), 0);
+    file_put(1, buf_slice(&text));
+    check_read();
+    buf_done(&text);
+
+    /* Of a directory that cannot be read it says so. */
+    assert_int_equal(checkpoint_read(&disk_system, -1, &c, &report), -EBADF);
+    assert_null(c);
+}
+
+/* An agent that writes and begins generations until it is killed. */
+static void write_for_ever(struct checkpoint *c, pid_t parent)
+{
+    for (uint64_t here = 2; getppid() == parent; here++) {
+        checkpoint_note(c, find(c, 1), at(here));
+        checkpoint_note(c, find(c, 2), at(here));
+        if (checkpoint_write(c) < 0)
+            _exit(1);
+        if (here % 20 == 0)
+            c = reopen(c, NULL); /* a new generation, and an old one goes */
+    }
+    _exit(0);
+}
+
+static void test_read_beside(void **state)
+{
+    struct checkpoint_report report;
+    struct checkpoint *c = reopen(NULL, NULL);
+    pid_t parent = getpid(), writer;
+    uint64_t last = 0;
+    int status;
+
+    (void)state;
+    (void)join(c, "/a", 1, 1);
+    (void)join(c, "/b", 2, 1);
+    assert_int_equal(checkpoint_write(c), 0);
+    writer = fork();
+    assert_true(writer >= 0);
+    if (writer == 0)
+        write_for_ever(c, parent);
+    checkpoint_close(c);
+    for (int news = 0; news < 50;) {
+        assert_int_equal(waitpid(writer, &status, WNOHANG), 0);
+        assert_int_equal(checkpoint_read(&disk_system, dir_fd, &c, &report), 0);
+        assert_true(report.damaged == 0 && report.moved_aside == 0 && !report.fresh);
+        assert_int_equal(count(c), 2);
+        for (uint64_t i = 1; i <= 2; i++) {
+            struct cursor place = checkpoint_cursor(find(c, i));
+
+            assert_true(same_place(place, at(place.offset)) && place.offset >= last);
+        }
+        news += checkpoint_cursor(find(c, 1)).offset > last;
+        last = checkpoint_cursor(find(c, 1)).offset;
+        checkpoint_close(c);
+    }
+    assert_int_equal(kill(writer, SIGKILL), 0);
+    assert_int_equal(waitpid(writer, &status, 0), writer);
+}
+
+/* A generation that was deleted between the listing and the opening, the first n times. */
+struct vanishing {
+    struct disk disk;
+    int times;
+};
+
+static int vanishing_open(const struct disk *d, int dir, const char *name, int flags, mode_t mode)
+{
+    struct vanishing *v = CONTAINER_OF(d, struct vanishing, disk);
+
+    return v->times-- > 0 ? -ENOENT : disk_system.open(d, dir, name, flags, mode);
+}
+
+static void test_read_vanishing(void **state)
+{
+    struct vanishing v = {disk_system, 3};
+    struct checkpoint_report report;
+    struct checkpoint *c = reopen(NULL, NULL);
+
+    (void)state;
+    v.disk.open = vanishing_open;
+    (void)join(c, "/a", 1, 1);
+    assert_int_equal(checkpoint_write(c), 0);
+    checkpoint_close(c);
+    assert_int_equal(checkpoint_read(&v.disk, dir_fd, &c, &report), 0);
+    assert_int_equal(count(c), 1);
+    checkpoint_close(c);
+    v.times = 1000000;
+    assert_int_equal(checkpoint_read(&v.disk, dir_fd, &c, &report), -ENOENT);
+}
+
 /* --- a disk that fails --- */
 
 enum fault { FAULT_ERROR, FAULT_SHORT };
@@ -1216,6 +1403,9 @@ int main(void)
         IN_DIR(test_newer_format),
         IN_DIR(test_places_as_text),
         IN_DIR(test_files_as_text),
+        IN_DIR(test_read),
+        IN_DIR(test_read_beside),
+        IN_DIR(test_read_vanishing),
         IN_DIR(test_faults),
         IN_DIR(test_failed_sync),
     };
