@@ -309,8 +309,20 @@ static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t generat
     return r;
 }
 
-/* Makes a generation appear whole or not at all; gives its open descriptor. */
-static int publish(const struct disk *d, int dir_fd, uint64_t generation, struct slice content)
+static int set_written(int fd, int64_t written_ns)
+{
+    const struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT},
+        {written_ns / INT64_C(1000000000), written_ns % INT64_C(1000000000)},
+    };
+
+    return written_ns > 0 && futimens(fd, times) < 0 ? -errno : 0;
+}
+
+/* Makes a generation appear whole or not at all; gives its open descriptor.  `written_ns` is when
+ * what it says was so; 0: now. */
+static int publish(const struct disk *d, int dir_fd, uint64_t generation, struct slice content,
+                   int64_t written_ns)
 {
     char name[CHECKPOINT_NAME_LEN], temp[CHECKPOINT_NAME_LEN + sizeof ".new"];
     int fd, r;
@@ -323,8 +335,9 @@ static int publish(const struct disk *d, int dir_fd, uint64_t generation, struct
 
     /* The name must never point at bytes that a power cut can take back: the content is durable
      * before the rename, and the rename is durable before anything older may go. */
-    if ((r = disk_write_all(d, fd, content)) < 0 || (r = d->sync(d, fd)) < 0 ||
-        (r = d->rename(d, dir_fd, temp, name)) < 0 || (r = d->sync_dir(d, dir_fd)) < 0) {
+    if ((r = disk_write_all(d, fd, content)) < 0 || (r = set_written(fd, written_ns)) < 0 ||
+        (r = d->sync(d, fd)) < 0 || (r = d->rename(d, dir_fd, temp, name)) < 0 ||
+        (r = d->sync_dir(d, dir_fd)) < 0) {
         (void)d->close(d, fd);
         (void)d->unlink(d, dir_fd, temp); /* a leftover is overwritten next time */
         (void)d->unlink(d, dir_fd, name); /* not sure to stay, so it must not be the newest */
@@ -655,7 +668,10 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     r = write_snapshot(c, &c->text, c->generation);
     if (r < 0)
         goto out;
-    r = publish(disk, dir_fd, c->generation, buf_slice(&c->text));
+
+    /* It says nothing newer than the one before: if we end before we have looked at the files, the
+     * next start must still take for new what came since. */
+    r = publish(disk, dir_fd, c->generation, buf_slice(&c->text), report.written_ns);
     if (r < 0) {
         report.error = c->why = r;
         c->broken = true; /* the next job makes the generation after this one */
@@ -730,6 +746,11 @@ int checkpoint_read(const struct disk *disk, int dir_fd, struct checkpoint **ret
     for (int tries = 0; tries < CHECKPOINT_READ_TRIES && r == -ENOENT; tries++)
         r = read_newest(disk, dir_fd, ret, ret_report);
     return r;
+}
+
+int checkpoint_backdate(struct checkpoint *c, int64_t written_ns)
+{
+    return c->fd < 0 ? -EBADF : set_written(c->fd, written_ns);
 }
 
 void checkpoint_close(struct checkpoint *c)
@@ -917,7 +938,7 @@ void checkpoint_job_run(struct checkpoint *c)
         c->job.result = c->disk->sync(c->disk, c->job.fd);
         return;
     }
-    c->job.fd = publish(c->disk, c->dir_fd, c->job.generation, buf_slice(&c->job.snapshot));
+    c->job.fd = publish(c->disk, c->dir_fd, c->job.generation, buf_slice(&c->job.snapshot), 0);
     c->job.result = MIN(c->job.fd, 0);
     if (c->job.result == 0)
         drop_generation(c->disk, c->dir_fd, c->job.drop);

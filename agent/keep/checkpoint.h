@@ -70,6 +70,11 @@ int checkpoint_generations(int dir_fd, uint64_t **ret, size_t *ret_count);
 int checkpoint_read_generation(const struct disk *disk, int dir_fd, uint64_t generation,
                                struct checkpoint **ret, struct checkpoint_report *ret_report);
 
+/* Makes an opened store say that it was last written then: for who changes it while no agent runs,
+ * lest the files that came since be taken for old ones.  Errors: futimens(2)'s; -EBADF if there is
+ * no generation that may be written. */
+int checkpoint_backdate(struct checkpoint *c, int64_t written_ns);
+
 /* Writes nothing: what is not written yet is not known at the next start.  No job may be running.
  * NULL is fine. */
 void checkpoint_close(struct checkpoint *c);

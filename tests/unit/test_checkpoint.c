@@ -1130,6 +1130,32 @@ static void test_read_vanishing(void **state)
     assert_int_equal(checkpoint_read(&v.disk, dir_fd, &c, &report), -ENOENT);
 }
 
+/* A start that ended at once was no life: what it found is as old as it was. */
+static void test_written_when(void **state)
+{
+    struct checkpoint_report report;
+    struct checkpoint *c = reopen(NULL, &report);
+    struct timespec now;
+    int64_t now_ns, old_ns = INT64_C(1000000000123456789);
+
+    (void)state;
+    assert_int_equal(report.written_ns, 0);
+    (void)join(c, "/a", 1, 1);
+    assert_int_equal(checkpoint_write(c), 0);
+    assert_int_equal(checkpoint_backdate(c, old_ns), 0);
+    for (int round = 0; round < 3; round++) {
+        c = reopen(c, &report);
+        assert_true(report.written_ns == old_ns);
+    }
+    checkpoint_note(c, find(c, 1), at(2));
+    assert_int_equal(checkpoint_write(c), 0);
+    c = reopen(c, &report);
+    assert_int_equal(clock_gettime(CLOCK_REALTIME, &now), 0);
+    now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    assert_true(report.written_ns > now_ns - INT64_C(3600000000000));
+    checkpoint_close(c);
+}
+
 /* --- a disk that fails --- */
 
 enum fault { FAULT_ERROR, FAULT_SHORT };
@@ -1406,6 +1432,7 @@ int main(void)
         IN_DIR(test_read),
         IN_DIR(test_read_beside),
         IN_DIR(test_read_vanishing),
+        IN_DIR(test_written_when),
         IN_DIR(test_faults),
         IN_DIR(test_failed_sync),
     };
