@@ -14,7 +14,7 @@ SAN     ?=
 
 # --- the table of contents ---
 
-common := backoff base64 buf clock crc32c digest disk heap json map random sigv4 utf8
+common := backoff base64 buf clock crc32c digest disk escape heap json map random sigv4 utf8
 record := key
 tail   := copies follower generation glob identity missed nameless neighbours open_files resting \
           resume rewritten roster roster_dir source walk watch
@@ -22,7 +22,7 @@ ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts folders ledger state
 run    := config config_key config_keys flow guess judge lane log loop mistakes scribe sheet units
 
-unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint follower \
+unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint escape follower \
          generation glob heap json kinesis ledger map record rooms sigv4 slice source steady utf8 \
          window
 sim   := histories
