@@ -257,6 +257,13 @@ static void birth(struct history *h)
     h->born = true;
 }
 
+static void after_birth(struct history *h)
+{
+    if (h->born && !h->wild)
+        sim_tick();
+    h->born = h->born && h->wild;
+}
+
 /* --- writing --- */
 
 /* A line's text: its number at both ends, so that tearing shows and half of it is not another. */
@@ -1211,6 +1218,7 @@ static void tell(const struct options *o, uint64_t seed, const struct step steps
             pass(&h, 1);
         if (k->tell(&h, (unsigned)arg(&h, LOGS)) && k->change && h.frozen > 0)
             h.frozen--;
+        after_birth(&h);
         if (k->tell == step_pass || !h.model.alive)
             h.frozen = 0;
     }
