@@ -1216,6 +1216,8 @@ static void tell(const struct options *o, uint64_t seed, const struct step steps
             continue;
         if (k->change && !h.wild && h.frozen == 0 && h.model.alive)
             pass(&h, 1);
+        if (h.wild && chance(&h, 30))
+            sim_tick();
         if (k->tell(&h, (unsigned)arg(&h, LOGS)) && k->change && h.frozen > 0)
             h.frozen--;
         after_birth(&h);

@@ -109,18 +109,27 @@ static void unmark(struct model *m)
         m->lines[i]->marked = false;
 }
 
+/* What stands behind the last newline of a file that nobody writes to any more is a line. */
+static void close_half(struct model *m, struct model_file *f, bool reached)
+{
+    struct model_line *l = f->half ? f->lines[f->count - 1] : NULL;
+
+    if (l == NULL || !f->retired || l->closed)
+        return;
+    line_close(m, l, reached && !file_is_in_globs(f) ? MODEL_MUST : MODEL_MAY);
+    l->why = "a half line of a file that may be written to, or that nothing leads to";
+}
+
 /* Something was taken away: what nobody can bring any more is excused. */
 static void reckon(struct model *m, const char *why)
 {
     unmark(m);
     for (uint32_t i = 0; i < m->file_count; i++) {
         struct model_file *f = &m->files[i];
+        bool reached = f->used && file_is_reached(m, f);
 
-        if (!f->used || !file_is_reached(m, f))
-            continue;
-        if (f->half && f->retired && !f->lines[f->count - 1]->closed)
-            line_close(m, f->lines[f->count - 1], file_is_in_globs(f) ? MODEL_MAY : MODEL_MUST);
-        for (uint32_t j = 0; j < f->count; j++)
+        close_half(m, f, reached);
+        for (uint32_t j = 0; reached && j < f->count; j++)
             f->lines[j]->marked = true;
     }
     for (uint32_t i = 0; i < m->line_count; i++) {
