@@ -1171,7 +1171,7 @@ static void finish(struct history *h)
     pass(h, 200 * 1000);
     stop(h);
     start(h);
-    pass(h, 5000);
+    pass(h, 100 * 1000); /* a rest that only a start finds, and a half line's grace */
 }
 
 static const char *where(const struct model *m, const struct model_line *l)

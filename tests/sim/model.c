@@ -283,16 +283,15 @@ void model_truncate(struct model *m, uint32_t file, const char *why)
     reckon(m, why);
 }
 
-/* If what is left is one line, once or repeated, it looks like a header of which a new content was
- * begun: to read it again is as right as not to. */
+/* If hardly a line is left, or one that is repeated, it looks like a header of which a new content
+ * was begun: to read it again is as right as not to. */
 static void allow_header(struct model_file *f)
 {
-    uint32_t whole = f->count - f->half;
+    uint32_t whole = f->count - f->half, different = whole > 0;
 
     for (uint32_t i = 1; i < whole; i++)
-        if (!slice_equal(line_text(f->lines[0]), line_text(f->lines[i])))
-            return;
-    for (uint32_t i = 0; i < whole; i++)
+        different += !slice_equal(line_text(f->lines[i - 1]), line_text(f->lines[i]));
+    for (uint32_t i = 0; i < whole && different < MODEL_DIFFERENT; i++)
         f->lines[i]->allowed++;
 }
 

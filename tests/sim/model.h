@@ -20,8 +20,8 @@
  *   4. A line may arrive once more for each answer that was lost with it, and for each end of the
  *      agent that came while it was not settled: with a line before it in its file still out, or
  *      after it, if the service was taking only parts of batches.  And once more if a file was
- *      shortened until nothing but this line is left of it, once or repeated: it looks like the
- *      header of a new content.
+ *      shortened until fewer than three different lines are left, this one among them: they look
+ *      like the header of a new content.
  *
  * Thinks: no I/O. */
 #ifndef MODEL_H
@@ -37,6 +37,7 @@ enum {
     MODEL_FILES = 1024, /* in one history */
     MODEL_NAMES = 4,    /* of one file */
     MODEL_PATH = 96,
+    MODEL_DIFFERENT = 3, /* lines that are more than a header */
 };
 
 /* What a name means to the agent. */
