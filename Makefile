@@ -119,7 +119,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkinetail.a
 	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
 $(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/tests/sim/model.o \
-                $(BUILD)/libkinetail.a
+                $(BUILD)/tests/sim/history.o $(BUILD)/tests/sim/steps.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ -lz $(KT_LDLIBS) $(LDLIBS)
 

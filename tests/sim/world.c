@@ -4,6 +4,7 @@
 #include "buf.h"
 #include "disk.h"
 #include "json.h"
+#include "must.h"
 #include "run/log.h"
 #include "run/loop.h"
 #include "util.h"
@@ -23,14 +24,6 @@ enum {
     SIM_KILLED_STORED = 30, /* percent of the requests on their way when the agent is killed */
 };
 
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "sim: %s:%d: %s: errno %d\n", __FILE__, __LINE__, #condition, errno);  \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static uint64_t sim_mono_ms(const struct clock *c)
 {
     return ((const struct sim_world *)(const void *)c)->now_ms;
@@ -47,6 +40,13 @@ static bool sim_chance(struct sim_world *w, unsigned percent)
 }
 
 /* --- the service --- */
+
+bool sim_has_faults(const struct sim_world *w)
+{
+    const struct sim_faults *f = &w->faults;
+
+    return f->throttle > 0 || f->fail > 0 || f->lose_answer > 0 || f->garbage > 0 || f->down;
+}
 
 /* Reads a string member that must come next. */
 static struct slice read_member(struct json *j, const char *name)

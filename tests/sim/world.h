@@ -70,6 +70,9 @@ void sim_done(struct sim_world *w);
 /* The same with several flows. */
 void sim_init_flows(struct sim_world *w, uint64_t seed, const struct sim_flow *flows, size_t count);
 
+/* Whether the service misbehaves at all. */
+bool sim_has_faults(const struct sim_world *w);
+
 /* Starts the agent; stops it in order; or ends it as kill -9 would, with requests on their way that
  * may still arrive. */
 void sim_start(struct sim_world *w);
