@@ -128,9 +128,11 @@ static void reckon(struct model *m, const char *why)
     for (uint32_t i = 0; i < m->line_count; i++) {
         struct model_line *l = m->lines[i];
 
-        if (l->marked || l->stored > 0 || (l->read && m->alive))
+        if (l->marked || (l->read && m->alive))
             continue;
-        if (l->state == MODEL_MUST) {
+        if (l->stored > 0) {
+            l->acknowledged = MAX(l->acknowledged, 1U); /* nothing is left to be sent again */
+        } else if (l->state == MODEL_MUST) {
             l->state = MODEL_MAY;
             l->why = why;
         }
@@ -373,24 +375,20 @@ void model_looked(struct model *m, bool faults)
     m->quiet = m->healthy && out == 0;
 }
 
-/* What of a file may arrive again: see 4. */
-static void allow_repeats(struct model *m, struct model_file *f)
+/* What of a file may arrive again: see 4.  Until it has, it is out again. */
+static void allow_repeats(const struct model *m, struct model_file *f)
 {
-    bool out = false;
+    uint32_t first = f->settled;
 
-    for (uint32_t i = f->settled; i < f->count; i++) {
+    while (first < f->count && is_out(f->lines[first]))
+        first++;
+    if (first == f->count)
+        return;
+    for (uint32_t i = m->partial ? f->settled : first; i < f->count; i++) {
         struct model_line *l = f->lines[i];
 
-        out = out || !is_out(l);
-        if (out || m->partial)
-            l->marked = true;
-    }
-    for (uint32_t i = f->settled; i < f->count; i++) {
-        struct model_line *l = f->lines[i];
-
-        if (l->marked && out && is_out(l) && l->stored > 0)
-            l->allowed++;
-        l->marked = false;
+        l->allowed += l->acknowledged > 0;
+        l->acknowledged = 0;
     }
 }
 
@@ -398,7 +396,6 @@ void model_ended(struct model *m, bool orderly)
 {
     if (!m->alive)
         return;
-    unmark(m);
     for (uint32_t i = 0; i < m->file_count; i++)
         if (m->files[i].used)
             allow_repeats(m, &m->files[i]);

@@ -297,9 +297,9 @@ static bool step_replace(struct history *h, unsigned log)
     uint32_t count = some_lines(h);
     char temporary[MODEL_PATH];
     struct buf text;
-    int fd;
+    int file = history_file(h, log), fd;
 
-    if (history_file(h, log) < 0)
+    if (file < 0)
         return false;
     history_say("  replace %s by a new file with %u lines from %u\n", history_logs[log], count,
                 h->written);
@@ -318,6 +318,7 @@ static bool step_replace(struct history *h, unsigned log)
     model_unname(&h->model, history_logs[log],
                  h->model.alive ? "replaced before the running agent had a look"
                                 : "replaced while the agent was not running");
+    model_retire(&h->model, (uint32_t)file, true);
     model_append(&h->model, model_create(&h->model, history_logs[log]), buf_slice(&text));
     buf_done(&text);
     return true;
