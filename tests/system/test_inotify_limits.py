@@ -12,6 +12,7 @@ import pytest
 from harness import flow
 from mounts import Disk, Unmountable
 from oracle import line
+from remote import Remote
 
 QUEUE = pathlib.Path("/proc/sys/fs/inotify/max_queued_events")
 CALM_SECONDS = 1.5
@@ -173,21 +174,54 @@ def test_instances_run_out(logs, agent, quill, limited, finish, wait_until_deliv
     said_once(agent, "max_user_instances")
 
 
+def test_another_host_writes(place, agent, quill, oracle, finish, wait_until_delivered):
+    """A network or user-space file system is polled from the beginning, and that is said."""
+    try:
+        remote = Remote(place)
+    except OSError as why:
+        pytest.skip(f"FUSE: {why}")
+    try:
+        agent.configure(flow(remote.here / "logs/**/*.log")).start()
+        (remote.there / "logs/new/deep").mkdir(parents=True)
+        q = quill(remote.there / "logs/app.log").write(10)
+        quill(remote.there / "logs/new/deep/app.log").write(10)
+        wait_until_delivered(timeout=20)
+        said_once(agent, "once a second")
+        for n in range(1, 4):
+            q.write(100)
+            q.rename(remote.there / f"logs/app.log.{4 - n}")
+            new = quill(remote.there / "logs/app.log").write(10)
+            q.write(5)
+            q = new
+            if n == 2:
+                wait_until_delivered(timeout=20)
+        os.truncate(q.path, 0)
+        quill(q.path).write(200)
+        wait_until_delivered(timeout=20)
+        agent.terminate()
+        quill(q.path).write(10)
+        agent.start()
+        finish()
+        said_once(agent, "once a second")
+    finally:
+        agent.abandon()
+        remote.close()
+
+
 @pytest.mark.long
 def test_a_silent_file_system(place, agent, quill, oracle, wait_until_delivered):
-    """What is written through an overlay is not reported in its upper directory, as what another
-    host writes is not on NFS.  A glance notices, and from then on it is polled."""
+    """What is written below an overlay is not reported in it, as what another host writes is not on
+    NFS; and nothing about its type says so.  A glance notices, and from then on it is polled."""
     try:
         disk = Disk("overlay", place)
     except Unmountable as why:
         pytest.skip(f"overlay: {why}")
     try:
         (disk.root / "logs").mkdir()
-        quill(disk.root / "logs/first.log").write(10)
-        agent.configure(flow(disk.upper / "logs/*.log")).start()
+        quill(disk.root / "logs/app.log").write(10).close()
+        agent.configure(flow(disk.root / "logs/*.log")).start()
         wait_until_delivered()
-        time.sleep(0.5)
-        q = quill(disk.root / "logs/first.log").write(10)
+        q = quill(disk.upper / "logs/app.log").write(10)
         wait_until_delivered(timeout=130)
         time.sleep(5)
         for _ in range(3):                      # another glance would take a minute
