@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness import flow
-from mounts import Disk, Unmountable
+from mounts import Disk, Unmountable, tmpfs
 from oracle import line
 from remote import Remote
 
@@ -23,7 +23,7 @@ CALM_CPU = 0.5                                  # a third of a core: a loop that
 def finish(agent, oracle, wait_until_delivered):
     """All has arrived, once, and then there is peace."""
     def end():
-        wait_until_delivered(timeout=30)
+        wait_until_delivered(timeout=20)
         before = agent.cpu_seconds()
         time.sleep(CALM_SECONDS)
         assert agent.cpu_seconds() - before < CALM_CPU
@@ -92,7 +92,7 @@ def test_queue_overflows_while_frozen(logs, agent, quill, finish, wait_until_del
         for n in range(100):
             (logs / f"new{n}").mkdir()
             quill(logs / f"new{n}/x.log").write(3)
-    wait_until_delivered(timeout=60)
+    wait_until_delivered(timeout=20)            # a glance would find it too, in a minute
     said_once(agent, "overflow")
     quills[0].write(10)                         # it is open still, two names later
     finish()
@@ -118,7 +118,7 @@ def test_tiny_queue(logs, agent, quill, finish, wait_until_delivered):
                 q.rename(f"{q.path}.1")
                 quill(str(q.path)[:-2]).write(5)
                 q.write(5)
-    wait_until_delivered()
+    wait_until_delivered(timeout=20)
     said_once(agent, "overflow", most=3)        # again, perhaps, when it has been quiet for long
     finish()
 
@@ -209,9 +209,12 @@ def test_another_host_writes(place, agent, quill, oracle, finish, wait_until_del
 
 
 @pytest.mark.long
-def test_a_silent_file_system(place, agent, quill, oracle, wait_until_delivered):
-    """What is written below an overlay is not reported in it, as what another host writes is not on
-    NFS; and nothing about its type says so.  A glance notices, and from then on it is polled."""
+def test_what_only_a_glance_finds(place, agent, quill, oracle, wait_until_delivered):
+    """What is written below an overlay is not reported in it, and nothing about its type says so; of
+    a mount over a directory the kernel tells nobody.  Every minute all is glanced at; and where a
+    glance found what inotify had not told, it is polled from then on."""
+    over = place / "over"
+    over.mkdir()
     try:
         disk = Disk("overlay", place)
     except Unmountable as why:
@@ -219,14 +222,22 @@ def test_a_silent_file_system(place, agent, quill, oracle, wait_until_delivered)
     try:
         (disk.root / "logs").mkdir()
         quill(disk.root / "logs/app.log").write(10).close()
-        agent.configure(flow(disk.root / "logs/*.log")).start()
+        agent.configure(flow([disk.root / "logs/*.log", over / "*.log"])).start()
+        hidden = quill(over / "app.log").write(10)
         wait_until_delivered()
         q = quill(disk.upper / "logs/app.log").write(10)
-        wait_until_delivered(timeout=130)
-        time.sleep(5)
-        for _ in range(3):                      # another glance would take a minute
-            q.write(10)
-            wait_until_delivered(timeout=20)
+        with tmpfs(over):
+            above = quill(over / "app.log").write(10)
+            hidden.write(10)
+            wait_until_delivered(timeout=80)
+            for _ in range(3):                  # another glance would take a minute
+                for one in (q, above, hidden):
+                    one.write(10)
+                wait_until_delivered(timeout=20)
+            above.close()
+        hidden.write(10)
+        quill(over / "new.log").write(10)
+        wait_until_delivered(timeout=80)
         said_once(agent, "once a second")
         agent.terminate()
         oracle.expect()
