@@ -17,16 +17,16 @@ SAN     ?=
 common := backoff base64 buf clock crc32c digest disk escape heap json map random sigv4 utf8
 record := key
 tail   := copies follower generation glob identity missed nameless neighbours open_files resting \
-          resume rewritten roster roster_dir source walk watch
+          resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts folders ledger state
 run    := config config_key config_keys flow guess judge lane log loop mistakes scribe sheet units
 
 unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint escape follower \
-         generation glob heap json kinesis ledger map record rooms sigv4 slice source steady utf8 \
-         window
+         generation glob heap json kinesis ledger map record rooms sigv4 slice source steady unpack \
+         utf8 window
 sim   := histories
-fuzz  := config json checkpoint answer split
+fuzz  := config json checkpoint answer split unpack
 bench := sink floor pace
 
 # --- how it is built ---
@@ -36,7 +36,7 @@ KT_CPPFLAGS := -D_GNU_SOURCE -DKINETAIL_VERSION='"$(VERSION)"'
 KT_CFLAGS := -std=gnu17 -fPIE -Wall -Wextra -Wconversion -Wshadow -Wformat=2 -Wvla \
              -Wstrict-prototypes -Wmissing-prototypes -Werror=format-security
 KT_LDFLAGS := -pie
-KT_LDLIBS := -lcurl -lcrypto -lconfig -lpthread
+KT_LDLIBS := -lcurl -lcrypto -lconfig -lz -lzstd -lpthread
 
 ifeq ($(SAN),asan)
 KT_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
