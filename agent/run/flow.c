@@ -247,6 +247,14 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
     case -ESTALE:
         follower_stale(f->follower, s);
         return 0;
+    case -EBADMSG:
+    case -EOVERFLOW:
+    case -ENOTSUP:
+        if (s->packed != UNPACK_NONE) {
+            follower_damaged(f->follower, s);
+            return 0;
+        }
+        /* fall through */
     default:
         flow_say_unreadable(f, s, news);
         follower_unreadable(f->follower, s);

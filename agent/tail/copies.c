@@ -13,20 +13,22 @@ enum { COPIES_SETTLED_S = 10 }; /* untouched for so long, it is not being made a
 bool copies_fits(const struct follower *f, const struct neighbour *n, const struct source *s)
 {
     return (s->at.offset > 0 || s->id.head_len > 0) &&
-           identity_fits(f->digest, n->fd, &s->id, s->at);
+           neighbour_fits(&f->scope, n, &s->id, s->at);
 }
 
 bool copies_is_backup(const struct follower *f, const struct neighbour *n, const struct source *s)
 {
     struct cursor whole;
 
-    return s->fd >= 0 && identity_cursor(f->digest, n->fd, n->facts.size, &whole) == 0 &&
+    return s->fd >= 0 && n->packed == UNPACK_NONE && s->packed == UNPACK_NONE &&
+           identity_cursor(f->digest, n->fd, n->facts.size, &whole) == 0 &&
            identity_fits(f->digest, s->fd, &n->id, whole);
 }
 
 bool copies_source_holds(const struct follower *f, const struct source *s)
 {
-    return s->fd >= 0 && identity_fits(f->digest, s->fd, &s->id, s->at);
+    return s->fd >= 0 &&
+           (s->packed != UNPACK_NONE || identity_fits(f->digest, s->fd, &s->id, s->at));
 }
 
 /* Judges by one possible original. */

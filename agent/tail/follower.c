@@ -221,7 +221,8 @@ void follower_have_news(struct follower *f, struct source *s)
 
 static void grow_head(struct follower *f, struct source *s)
 {
-    if (s->id.head_len < SOURCE_HEAD_MAX && identity_grow_head(f->digest, s->fd, &s->id))
+    if (s->packed == UNPACK_NONE && s->id.head_len < SOURCE_HEAD_MAX &&
+        identity_grow_head(f->digest, s->fd, &s->id))
         f->events.changed(f->events.user, s);
 }
 
@@ -335,6 +336,11 @@ static void complain(struct follower *f, struct name *n, const char *path, int e
     case -EDEADLK:
         log_warn("flow %s: '%s': is where kinetail itself writes its log; not followed",
                  follower_flow(f), path);
+        break;
+    case -EPROTO:
+        log_debug("flow %s: '%s': is compressed; what is not delivered of its log is read from it, "
+                  "but it is no log of its own",
+                  follower_flow(f), path);
         break;
     case -EISDIR:
     case -EINVAL:
@@ -465,7 +471,7 @@ static int meet_stranger(struct follower *f, struct name *n, const char *path,
         break;
     }
     finished = follower_find_finished(f, &file->id);
-    if (finished != NULL && identity_fits(f->digest, file->fd, &finished->id, finished->at)) {
+    if (finished != NULL && neighbour_fits(&f->scope, file, &finished->id, finished->at)) {
         at = finished->at; /* it was away, with its directory */
         r = 0;
     } else {
@@ -489,13 +495,14 @@ static int meet(struct follower *f, struct name *n, const char *path, struct nei
 
     if (r < 0)
         return r;
-    past = resume_find(f, file->fd, &file->id, path);
+    if (file->packed != UNPACK_NONE)
+        return -EPROTO;
+    past = resume_find(f, file);
     if (past == NULL)
         return meet_stranger(f, n, path, file);
-    r = resume_past(f, past, &file->id, path, file->fd, &s);
+    r = resume_past(f, past, file, &s);
     if (r < 0)
         return r;
-    file->fd = -1;
     follow(f, n, path, s);
     f->events.changed(f->events.user, s);
     return 0;
@@ -518,17 +525,6 @@ static bool is_same_after_all(const struct follower *f, const struct source *s,
            identity_fits(f->digest, file->fd, &s->id, s->at);
 }
 
-static int open_name(struct follower *f, const char *path, struct neighbour *ret)
-{
-    int r;
-
-    ret->fd = identity_open(path, f->scope.follow_symlinks);
-    r = ret->fd < 0 ? ret->fd : identity_read(f->digest, ret->fd, &ret->id, &ret->facts);
-    if (r < 0 && ret->fd >= 0)
-        close(ret->fd);
-    return r;
-}
-
 /* The file behind `n`, opened and identified. */
 static void look_closely(struct follower *f, struct name *n, const char *path,
                          const struct statx *st)
@@ -536,8 +532,10 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
     struct neighbour file;
     struct source *s;
     struct name *resting;
-    int r = open_name(f, path, &file);
+    int r;
 
+    (void)snprintf(file.path, sizeof file.path, "%s", path);
+    r = neighbour_open(&f->scope, &file);
     if (r < 0) {
         if (r != -ENOENT) /* it went between two looks: an event will say so */
             complain(f, n, path, r);
@@ -642,6 +640,7 @@ static void follower_look(void *user, struct name *n)
             roster_found(f->roster, n, (int64_t)st.stx_mtime.tv_sec * follower_second_ns);
         if (resting_wake(f, n) == NULL)
             return;
+        n->source->at_end = !n->modified;
     }
     if (r == -ENOENT || r == -ENOTDIR) {
         look_at_nothing(f, n, path);

@@ -97,6 +97,9 @@ int follower_open(struct follower *f, struct source *s);
 void follower_at_end(struct follower *f, struct source *s);
 void follower_stale(struct follower *f, struct source *s);
 
+/* Tells that a compressed file cannot be read any further: what it had is lost, and said so. */
+void follower_damaged(struct follower *f, struct source *s);
+
 /* Tells that it could not be read for now: nobody has to wait for it. */
 void follower_unreadable(struct follower *f, struct source *s);
 

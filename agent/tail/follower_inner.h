@@ -188,6 +188,12 @@ int open_files_by_handle(const struct source_id *id, const char *path);
 /* The name that an open file really has now; false if it has none, or it cannot be told. */
 bool open_files_path(int fd, const struct source_id *id, char to[PATH_MAX]);
 
+/* --- rewritten.c --- */
+
+/* Looks for a copy of a file that is not to be had any more (moved to another file system,
+ * compressed), and lets `s` go on there. */
+bool rewritten_find_copy(struct follower *f, struct source *s);
+
 /* --- resting.c --- */
 
 /* The name whose resting file this is; what is known of that. */

@@ -38,6 +38,16 @@ static bool is_mark(struct slice mark)
     return digit;
 }
 
+struct slice generation_unpacked(struct slice name)
+{
+    static const struct slice suffixes[] = {{".gz", 3}, {".zst", 4}};
+
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++)
+        if (name.len > suffixes[i].len && slice_ends_with(name, suffixes[i]))
+            return slice_first(name, name.len - suffixes[i].len);
+    return name;
+}
+
 bool generation_is_backup(struct slice name)
 {
     for (size_t from = name.len; from-- > 1;)

@@ -9,6 +9,9 @@
 
 #include <stdbool.h>
 
+/* The name without the suffix of a compressed file (".gz", ".zst"). */
+struct slice generation_unpacked(struct slice name);
+
 /* Whether a name ends as backups do that people make: ".bak", ".old", "~" … */
 bool generation_is_backup(struct slice name);
 

@@ -3,6 +3,7 @@
 #include "run/log.h"
 #include "tail/copies.h"
 #include "tail/follower_inner.h"
+#include "tail/generation.h"
 #include "tail/identity.h"
 #include "tail/neighbours.h"
 #include "tail/resume.h"
@@ -18,18 +19,41 @@ enum {
 /* Reads a file from `at` on that is not called as the globs say, and that nobody has read. */
 static struct source *read_stranger(struct follower *f, struct neighbour *n, struct cursor at)
 {
-    struct follower_past *past = resume_find(f, n->fd, &n->id, n->path);
+    struct follower_past *past = resume_find(f, n);
     struct source *s;
-    int r = past != NULL ? resume_past(f, past, &n->id, n->path, n->fd, &s)
-                         : follower_add(f, &n->id, at, n->path, n->fd, NULL, &s);
+    int r;
 
+    if (past != NULL) {
+        r = resume_past(f, past, n, &s);
+    } else {
+        r = follower_add(f, &n->id, at, n->path, n->fd, NULL, &s);
+        if (r == 0) {
+            s->packed = n->packed;
+            n->fd = -1;
+        }
+    }
     if (r < 0)
         return NULL;
-    n->fd = -1;
     log_info("flow %s: '%s': was rotated away; reading it from byte %llu", follower_flow(f),
              s->path, (unsigned long long)s->at.offset);
     follower_orphan(f, s);
     return s;
+}
+
+/* Whether what is compressed is something that was read before it was. */
+static bool was_read(const struct follower *f, const struct neighbour *n)
+{
+    size_t count = MIN(f->finished_next, (size_t)FOLLOWER_FINISHED);
+
+    LIST_EACH(&f->nameless, node, after)
+    {
+        if (copies_fits(f, n, source_of(node)))
+            return true;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (neighbour_fits(&f->scope, n, &f->finished[i].id, f->finished[i].at))
+            return true;
+    return false;
 }
 
 static bool is_unread(const struct follower *f, const struct neighbour *n)
@@ -57,7 +81,8 @@ struct source *missed_read_between(struct follower *f, struct neighbours *all, i
 
         if ((neighbour_born_ns(n) < from_ns || neighbour_born_ns(n) > to_ns) && !is_anew)
             continue;
-        if (!is_unread(f, n) || (!is_anew && copies_judge(f, n->path, n, &of) != COPIES_NONE))
+        if (!is_unread(f, n) || generation_is_backup(slice_of(n->path)) ||
+            (n->packed != UNPACK_NONE && was_read(f, n)) || (!is_anew && copies_judge(f, n->path, n, &of) != COPIES_NONE))
             continue;
         if (original != NULL && !is_anew && copies_is_backup(f, n, original))
             continue;

@@ -77,6 +77,8 @@ void follower_orphan(struct follower *f, struct source *s)
             fd = open_files_search(f, &s->id, s->path);
         if (fd >= 0)
             open_files_adopt(f, s, fd);
+        else if (!s->at_end)
+            (void)rewritten_find_copy(f, s);
     }
     if (s->fd >= 0) {
         s->at_end = false; /* once more, before what took over its name */

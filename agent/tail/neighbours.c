@@ -1,8 +1,10 @@
 #include "tail/neighbours.h"
 
+#include "digest.h"
 #include "slice.h"
 #include "tail/generation.h"
 #include "tail/walk.h"
+#include "util.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,13 +22,73 @@ static void neighbour_free(struct neighbour *n)
     free(n);
 }
 
-static int neighbour_open(const struct neighbours_scope *scope, const char *dir, const char *name,
-                          struct neighbour *n)
+/* Compressed is what is called so and looks so. */
+static enum unpack_kind packed_kind(const struct neighbour *n)
 {
-    if (snprintf(n->path, sizeof n->path, "%s/%s", dir, name) >= (int)sizeof n->path)
-        return -ENAMETOOLONG;
+    enum unpack_kind kind = unpack_kind_of_name(slice_of(n->path));
+    char magic[UNPACK_MAGIC_LEN];
+    ssize_t len = kind != UNPACK_NONE ? pread(n->fd, magic, sizeof magic, 0) : 0;
+
+    return len > 0 && unpack_kind_of((struct slice){magic, (size_t)len}) == kind ? kind : UNPACK_NONE;
+}
+
+int neighbour_open(const struct neighbours_scope *scope, struct neighbour *n)
+{
+    int r;
+
+    n->packed = UNPACK_NONE;
     n->fd = identity_open(n->path, scope->follow_symlinks);
-    return n->fd < 0 ? n->fd : identity_read(scope->digest, n->fd, &n->id, &n->facts);
+    if (n->fd < 0)
+        return n->fd;
+    r = identity_read(scope->digest, n->fd, &n->id, &n->facts);
+    if (r < 0) {
+        close(n->fd);
+        n->fd = -1;
+        return r;
+    }
+    n->packed = packed_kind(n);
+    if (n->packed != UNPACK_NONE)
+        n->id.head_len = 0;
+    return 0;
+}
+
+/* Reads `len` bytes of what is compressed, however long that takes. */
+static bool unpack_all(struct unpack *u, char *to, size_t len, uint64_t offset)
+{
+    ssize_t n;
+
+    do
+        n = unpack_pread(u, to, len, offset);
+    while (n == -EAGAIN);
+    return n == (ssize_t)len;
+}
+
+static bool packed_fits(struct digest *d, struct unpack *u, const struct source_id *id,
+                        struct cursor at)
+{
+    char bytes[MAX((int)SOURCE_HEAD_MAX, (int)CURSOR_ANCHOR_MAX)];
+    size_t len = cursor_anchor_len(at.offset);
+
+    if (!unpack_all(u, bytes, id->head_len, 0) ||
+        digest_hash64(d, (struct slice){bytes, id->head_len}) != id->head_hash)
+        return false;
+    return unpack_all(u, bytes, len, at.offset - len) &&
+           (len == 0 || digest_hash64(d, (struct slice){bytes, len}) == at.anchor);
+}
+
+bool neighbour_fits(const struct neighbours_scope *scope, const struct neighbour *n,
+                    const struct source_id *id, struct cursor at)
+{
+    struct unpack *u;
+    bool fits;
+
+    if (n->packed == UNPACK_NONE)
+        return identity_fits(scope->digest, n->fd, id, at);
+    if (id->head_len == 0 || unpack_open(n->fd, n->packed, SOURCE_HEAD_MAX, &u) < 0)
+        return false;
+    fits = packed_fits(scope->digest, u, id, at);
+    unpack_close(u);
+    return fits;
 }
 
 /* Whether an error says something of the file, and not only that it could not be looked at now. */
@@ -40,7 +102,14 @@ bool neighbours_add(const struct neighbours_scope *scope, struct neighbours *all
                     const char *name)
 {
     struct neighbour *n = calloc(1, sizeof *n), **more = NULL;
-    int r = n == NULL ? -ENOMEM : neighbour_open(scope, dir, name, n);
+    int r = -ENOMEM;
+
+    if (n != NULL) {
+        n->fd = -1;
+        r = snprintf(n->path, sizeof n->path, "%s/%s", dir, name) < (int)sizeof n->path
+                ? neighbour_open(scope, n)
+                : -ENAMETOOLONG;
+    }
 
     if (r == 0) {
         more = reallocarray(all->items, all->count + 1, sizeof(*more));
@@ -112,11 +181,13 @@ static bool note_base(void *user, struct slice base)
     return false;
 }
 
-static bool is_called_so(const struct search *s, const char *name)
+static bool is_called_so(const struct search *s, const char *text)
 {
+    struct slice name = generation_unpacked(slice_of(text));
+
     for (size_t i = 0; i < s->base_count; i++)
-        if (strcmp(name, s->bases[i]) == 0 ||
-            generation_is_of(slice_of(name), slice_of(s->bases[i])))
+        if (slice_equal(name, slice_of(s->bases[i])) ||
+            generation_is_of(name, slice_of(s->bases[i])))
             return true;
     return false;
 }
@@ -142,9 +213,9 @@ void neighbours_find(const struct neighbours_scope *scope, const struct neighbou
     if (snprintf(dir, sizeof dir, "%.*s", (int)(slash - query->path), query->path) >=
         (int)sizeof dir)
         return;
-    (void)note_base(&s, slice_of(slash + 1));
+    (void)note_base(&s, generation_unpacked(slice_of(slash + 1)));
     if (query->siblings)
-        (void)generation_has_base(slice_of(slash + 1), note_base, &s);
+        (void)generation_has_base(generation_unpacked(slice_of(slash + 1)), note_base, &s);
     list = opendir(dir[0] == '\0' ? "/" : dir);
     if (list == NULL)
         ret->incomplete = errno != ENOENT && errno != ENOTDIR;

@@ -12,6 +12,7 @@
 
 #include "source_id.h"
 #include "tail/identity.h"
+#include "tail/unpack.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -25,6 +26,7 @@ struct neighbour {
     int fd;
     struct source_id id;
     struct identity_facts facts;
+    enum unpack_kind packed; /* it is compressed: then its id has no head, and its size says nothing */
     char path[PATH_MAX];
 };
 
@@ -60,10 +62,18 @@ void neighbours_drop_last(struct neighbours *all);
 void neighbours_sort(struct neighbours *all);
 void neighbours_done(struct neighbours *all);
 
-/* When a file came to be; where the file system does not say, when it was written last. */
+/* Opens and identifies one file; its path is in `n`.  Errors: open(2)'s, identity_read's. */
+int neighbour_open(const struct neighbours_scope *scope, struct neighbour *n);
+
+/* Whether its content begins with this head and has this place. */
+bool neighbour_fits(const struct neighbours_scope *scope, const struct neighbour *n,
+                    const struct source_id *id, struct cursor at);
+
+/* When a file came to be; where the file system does not say, and of a compressed one (whose time is
+ * that of what was compressed), when it was written last. */
 static inline int64_t neighbour_born_ns(const struct neighbour *n)
 {
-    return n->id.born_ns != 0 ? n->id.born_ns : n->facts.modified_ns;
+    return n->id.born_ns != 0 && n->packed == UNPACK_NONE ? n->id.born_ns : n->facts.modified_ns;
 }
 
 #endif

@@ -22,6 +22,7 @@ int open_files_take(struct follower *f, struct source *s)
 
 void open_files_close(struct follower *f, struct source *s)
 {
+    source_close_packed(s);
     if (s->fd >= 0)
         close(open_files_take(f, s));
 }
@@ -183,6 +184,8 @@ int follower_open(struct follower *f, struct source *s)
     fd = open_files_same(f, s->path, &s->id, &why);
     if (fd < 0 && is_nameless(s) && (why == 0 || why == -ENOENT || why == -ENOTDIR)) {
         fd = open_files_search(f, &s->id, s->path);
+        if (fd < 0 && rewritten_find_copy(f, s))
+            return 0;
         if (fd < 0)
             give_up(f, s);
     } else if (fd < 0 && s->name != NULL && (why == 0 || why == -ENOENT)) {

@@ -2,6 +2,7 @@
 
 #include "run/log.h"
 #include "tail/follower_inner.h"
+#include "tail/generation.h"
 #include "tail/identity.h"
 #include "tail/missed.h"
 #include "tail/neighbours.h"
@@ -30,15 +31,16 @@ static struct map_node *find_path(const struct follower *f, struct slice path)
     return map_find(&f->past_by_path, path_hash(path));
 }
 
-struct follower_past *resume_find(struct follower *f, int fd, const struct source_id *id,
-                                  const char *path)
+struct follower_past *resume_find(struct follower *f, const struct neighbour *file)
 {
+    const struct source_id *id = &file->id;
+    const char *path = file->path;
     struct map_node *n = map_find(&f->past_by_ino, follower_ino_hash(id));
 
     for (; n != NULL; n = map_find_next(n)) {
         struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_ino);
         if (!p->used && source_id_is_same_object(&p->id, id) &&
-            identity_fits(f->digest, fd, &p->id, p->at))
+            neighbour_fits(&f->scope, file, &p->id, p->at))
             return p;
     }
 
@@ -46,7 +48,7 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
     for (n = map_find(&f->past_by_ino, follower_ino_hash(id)); n != NULL; n = map_find_next(n)) {
         struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_ino);
         if (!p->used && source_id_is_same_object(&p->id, id) &&
-            identity_find_rung(f->digest, fd, &p->at, &p->at)) {
+            identity_find_rung(f->digest, file->fd, &p->at, &p->at)) {
             log_info("flow %s: '%s': was shortened; reading on from byte %llu", follower_flow(f),
                      path, (unsigned long long)p->at.offset);
             return p;
@@ -57,8 +59,8 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
     for (size_t i = 0; f->starting && f->claimed && i < f->past_count; i++) {
         struct follower_past *p = &f->past[i];
         struct cursor at;
-        if (!p->used && identity_fits(f->digest, fd, &p->id, p->at) &&
-            identity_find_rung(f->digest, fd, &p->at, &at)) /* it says enough */
+        if (!p->used && neighbour_fits(&f->scope, file, &p->id, p->at) &&
+            identity_find_rung(f->digest, file->fd, &p->at, &at)) /* it says enough */
             return p;
     }
 
@@ -66,19 +68,27 @@ struct follower_past *resume_find(struct follower *f, int fd, const struct sourc
     for (n = f->starting ? find_path(f, slice_of(path)) : NULL; n != NULL; n = map_find_next(n)) {
         struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_path);
         if (!p->used && p->at.offset > 0 && slice_equal(p->path, slice_of(path)) &&
-            identity_fits(f->digest, fd, &p->id, p->at))
+            neighbour_fits(&f->scope, file, &p->id, p->at))
             return p;
     }
     return NULL;
 }
 
-int resume_past(struct follower *f, struct follower_past *p, const struct source_id *id,
-                const char *path, int fd, struct source **ret)
+int resume_past(struct follower *f, struct follower_past *p, struct neighbour *file,
+                struct source **ret)
 {
-    int r = follower_add(f, id, p->at, path, fd, p->slot, ret);
+    struct source_id id = file->id;
+    int r;
 
+    if (file->packed != UNPACK_NONE) { /* it is known by what is in it */
+        id.head_len = p->id.head_len;
+        id.head_hash = p->id.head_hash;
+    }
+    r = follower_add(f, &id, p->at, file->path, file->fd, p->slot, ret);
     if (r < 0)
         return r;
+    file->fd = -1;
+    (*ret)->packed = file->packed;
     (*ret)->resumed = true;
     p->used = true;
     p->source = *ret;
@@ -208,9 +218,8 @@ static void claim(struct follower *f, struct follower_past *p, const char *was, 
 {
     struct source *s;
 
-    if (resume_past(f, p, &n->id, n->path, n->fd, &s) < 0)
+    if (resume_past(f, p, n, &s) < 0)
         return;
-    n->fd = -1;
     f->events.changed(f->events.user, s);
     if (strcmp(was, s->path) != 0)
         log_info("flow %s: '%s': is '%s' now; its rest is read from byte %llu", follower_flow(f),
@@ -226,7 +235,7 @@ static void claim_by_handle(struct follower *f, struct follower_past *p, const c
     if (n.fd < 0)
         return;
     if (identity_read(f->digest, n.fd, &n.id, &n.facts) == 0 && !follower_knows(f, &n.id) &&
-        source_id_is_same_object(&n.id, &p->id) && identity_fits(f->digest, n.fd, &p->id, p->at)) {
+        source_id_is_same_object(&n.id, &p->id) && neighbour_fits(&f->scope, &n, &p->id, p->at)) {
         if (!open_files_path(n.fd, &n.id, n.path))
             (void)snprintf(n.path, sizeof n.path, "%s", was);
         claim(f, p, was, &n);
@@ -246,14 +255,17 @@ static void claim_past(struct follower *f, struct follower_past *p)
         return;
     query.path = path;
     neighbours_find(&f->scope, &query, &all);
-    for (size_t i = 0; i < all.count && !p->used; i++) {
-        struct neighbour *n = all.items[i];
-        bool same = source_id_is_same_object(&n->id, &p->id);
+    /* Its own file first; then a copy, a person's backup last. */
+    for (int pass = 0; pass < 3; pass++)
+        for (size_t i = 0; i < all.count && !p->used; i++) {
+            struct neighbour *n = all.items[i];
+            bool same = source_id_is_same_object(&n->id, &p->id);
+            bool backup = generation_is_backup(slice_of(n->path));
 
-        if ((same || p->id.head_len > 0) && !follower_knows(f, &n->id) &&
-            identity_fits(f->digest, n->fd, &p->id, p->at))
-            claim(f, p, path, n);
-    }
+            if ((pass == 0 ? same : p->id.head_len > 0 && backup == (pass == 2)) &&
+                !follower_knows(f, &n->id) && neighbour_fits(&f->scope, n, &p->id, p->at))
+                claim(f, p, path, n);
+        }
     neighbours_done(&all);
     if (!p->used)
         claim_by_handle(f, p, path);

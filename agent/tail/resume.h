@@ -29,12 +29,11 @@ struct statx;
 void resume_map(struct follower *f);
 
 /* The past of this very file at this very content, if an earlier run knew it. */
-struct follower_past *resume_find(struct follower *f, int fd, const struct source_id *id,
-                                  const char *path);
+struct follower_past *resume_find(struct follower *f, const struct neighbour *file);
 
-/* A source goes on from `p` in this file.  Takes `fd`.  Errors: follower_add's. */
-int resume_past(struct follower *f, struct follower_past *p, const struct source_id *id,
-                const char *path, int fd, struct source **ret);
+/* A source goes on from `p` in this file.  Takes file->fd.  Errors: follower_add's. */
+int resume_past(struct follower *f, struct follower_past *p, struct neighbour *file,
+                struct source **ret);
 
 /* At the start: the file that is called `n` was read to its end by an earlier run, and neither it
  * nor its name have changed since: it need not even be opened.  False: look closer. */

@@ -3,6 +3,7 @@
 #include "run/log.h"
 #include "tail/copies.h"
 #include "tail/follower_inner.h"
+#include "tail/generation.h"
 #include "tail/identity.h"
 #include "tail/missed.h"
 
@@ -38,14 +39,17 @@ static bool dissolve_backup(struct follower *f, const struct neighbour *n)
 static struct neighbour *find_copy(struct follower *f, const struct source *s,
                                    struct neighbours *all)
 {
-    for (size_t i = 0; i < all->count; i++) {
-        struct neighbour *n = all->items[i];
+    /* A rotation's copy is what is looked for; a person's backup will do. */
+    for (int backup = 0; backup <= 1; backup++)
+        for (size_t i = 0; i < all->count; i++) {
+            struct neighbour *n = all->items[i];
 
-        if (follower_find_finished(f, &n->id) != NULL || !copies_fits(f, n, s))
-            continue;
-        if (!follower_knows(f, &n->id) || dissolve_backup(f, n))
-            return n;
-    }
+            if (generation_is_backup(slice_of(n->path)) != (backup == 1) ||
+                follower_find_finished(f, &n->id) != NULL || !copies_fits(f, n, s))
+                continue;
+            if (!follower_knows(f, &n->id) || dissolve_backup(f, n))
+                return n;
+        }
     return NULL;
 }
 
@@ -53,10 +57,16 @@ static struct neighbour *find_copy(struct follower *f, const struct source *s,
 static void go_on_in_copy(struct follower *f, struct source *s, struct neighbour *copy)
 {
     struct name *n = roster_find(f->roster, copy->path);
+    struct source_id id = copy->id;
 
-    follower_identify(f, s, &copy->id);
+    if (copy->packed != UNPACK_NONE) { /* it is known by what is in it */
+        id.head_len = s->id.head_len;
+        id.head_hash = s->id.head_hash;
+    }
+    follower_identify(f, s, &id);
     open_files_adopt(f, s, copy->fd);
     copy->fd = -1;
+    s->packed = copy->packed;
     s->at_end = false;
     s->truncated = false;
     follower_say_path(f, s, copy->path);
@@ -213,6 +223,29 @@ static bool go_on_shortened(struct follower *f, struct source *s)
     return true;
 }
 
+bool rewritten_find_copy(struct follower *f, struct source *s)
+{
+    enum { PATHS = 6 };
+    char paths[PATHS][PATH_MAX];
+    struct neighbours all = {0};
+    size_t count = list_paths(s, paths, PATHS);
+    struct neighbour *copy = find_copy_anywhere(f, s, paths, count, &all);
+
+    if (copy != NULL)
+        go_on_in_copy(f, s, copy);
+    neighbours_done(&all);
+    return copy != NULL;
+}
+
+void follower_damaged(struct follower *f, struct source *s)
+{
+    log_error("flow %s: '%s': is damaged; what it has beyond byte %llu (uncompressed) is lost",
+              follower_flow(f), s->path, (unsigned long long)s->at.offset);
+    open_files_close(f, s);
+    s->at_end = s->ending = s->given_up = true;
+    follower_release(f, s);
+}
+
 void follower_stale(struct follower *f, struct source *s)
 {
     enum { PATHS = 6 };
@@ -224,6 +257,10 @@ void follower_stale(struct follower *f, struct source *s)
     struct name *n;
     int fd;
 
+    if (s->packed != UNPACK_NONE) {
+        follower_damaged(f, s);
+        return;
+    }
     if (go_on_shortened(f, s))
         return;
     log_info("flow %s: '%s': was truncated or written anew; reading it from its start",

@@ -129,7 +129,12 @@ bool name_is_rotation(struct roster_dir *d, const char *text, char base[NAME_MAX
 {
     struct base_search s = {d, base};
 
-    return generation_has_base(slice_of(text), is_meant_base, &s);
+    struct slice name = generation_unpacked(slice_of(text));
+
+    /* "a.log.gz" may be of "a.log" itself. */
+    if (name.len < strlen(text) && is_meant_base(&s, name))
+        return true;
+    return generation_has_base(name, is_meant_base, &s);
 }
 
 /* --- renames --- */

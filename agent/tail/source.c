@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 enum {
+    SOURCE_BEFORE = 4096,      /* bytes before a place in which to look for its rungs */
     SOURCE_CHUNK = 128 * 1024, /* stays in the second-level cache between read, split and encode */
 };
 
@@ -32,10 +33,24 @@ void reader_done(struct reader *r)
     *r = (struct reader){0};
 }
 
-static ssize_t source_pread(const struct source *s, char *to, size_t len, uint64_t offset)
+void source_close_packed(struct source *s)
+{
+    unpack_close(s->unpack);
+    s->unpack = NULL;
+}
+
+/* -EAGAIN: it takes more than one call. */
+static ssize_t source_pread(struct source *s, const struct reader *r, char *to, size_t len,
+                            uint64_t offset)
 {
     ssize_t n;
+    int e;
 
+    if (s->packed != UNPACK_NONE) {
+        if (s->unpack == NULL && (e = unpack_open(s->fd, s->packed, r->cap, &s->unpack)) < 0)
+            return e;
+        return unpack_pread(s->unpack, to, len, offset);
+    }
     do
         n = pread(s->fd, to, len, (off_t)offset);
     while (n < 0 && errno == EINTR);
@@ -59,7 +74,7 @@ static bool source_has_head(const struct source *s, const struct reader *r, stru
 static int source_fetch(struct source *s, struct reader *r, size_t want, struct slice *ret)
 {
     size_t anchor_len = cursor_anchor_len(s->at.offset);
-    ssize_t n = source_pread(s, r->memory, anchor_len + want, s->at.offset - anchor_len);
+    ssize_t n = source_pread(s, r, r->memory, anchor_len + want, s->at.offset - anchor_len);
 
     if (n < 0)
         return (int)n;
@@ -78,7 +93,7 @@ static int source_search(struct source *s, struct reader *r, struct source_chunk
 {
     struct slice text;
     const char *newline;
-    ssize_t n = source_pread(s, r->memory, SOURCE_CHUNK, s->scanned);
+    ssize_t n = source_pread(s, r, r->memory, SOURCE_CHUNK, s->scanned);
     int e;
 
     if (n < 0)
@@ -116,7 +131,11 @@ static size_t count_zeros(struct slice text)
 /* The next place from `from` on where the file system has data; the end, if there is none. */
 static uint64_t source_next_data(const struct source *s, uint64_t from)
 {
-    off_t data = lseek(s->fd, (off_t)from, SEEK_DATA);
+    off_t data;
+
+    if (s->packed != UNPACK_NONE)
+        return from;
+    data = lseek(s->fd, (off_t)from, SEEK_DATA);
 
     if (data < 0 && errno == ENXIO)
         data = lseek(s->fd, 0, SEEK_END);
@@ -128,7 +147,7 @@ static int source_pass_zeros(struct source *s, struct reader *r, bool take_half,
                              struct source_chunk *ret)
 {
     uint64_t from = source_next_data(s, MAX(s->zeros, s->at.offset));
-    ssize_t n = source_pread(s, r->memory, SOURCE_CHUNK, from);
+    ssize_t n = source_pread(s, r, r->memory, SOURCE_CHUNK, from);
     size_t zeros;
 
     if (n < 0)
@@ -144,7 +163,7 @@ static int source_pass_zeros(struct source *s, struct reader *r, bool take_half,
     return SOURCE_ZEROS;
 }
 
-int source_read(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret)
+static int read_next(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret)
 {
     struct slice text;
     const char *newline;
@@ -188,19 +207,32 @@ int source_read(struct source *s, struct reader *r, bool take_half, struct sourc
     return SOURCE_HALF;
 }
 
-struct cursor source_cursor(const struct source *s, const struct reader *r,
+int source_read(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret)
+{
+    int news = read_next(s, r, take_half, ret);
+
+    if (news == -EAGAIN)
+        return SOURCE_MORE;
+    if (news == SOURCE_END && s->unpack != NULL && unpack_error(s->unpack) < 0)
+        return unpack_error(s->unpack);
+    return news;
+}
+
+struct cursor source_cursor(struct source *s, const struct reader *r,
                             const struct source_chunk *chunk, uint64_t offset)
 {
     const char *end = chunk->text.ptr + (offset - s->at.offset);
-    struct cursor c;
 
     if (offset == s->at.offset)
         return s->at;
 
     /* Behind a line that was cut, or zeros, the bytes before the place are not in memory. */
     if (offset - s->at.offset > chunk->text.len) {
-        if (identity_cursor(r->digest, s->fd, offset, &c) == 0)
-            return c;
+        char before[SOURCE_BEFORE];
+        size_t len = (size_t)MIN(offset, (uint64_t)sizeof before);
+
+        if (source_pread(s, r, before, len, offset - len) == (ssize_t)len)
+            return identity_place(r->digest, (struct slice){before, len}, offset, &s->at);
         /* will not be found again, and the file is read anew */
         return (struct cursor){.offset = offset};
     }

@@ -18,6 +18,7 @@
 #include "map.h"
 #include "slice.h"
 #include "source_id.h"
+#include "tail/unpack.h"
 #include "tail/watch.h"
 
 #include <stdbool.h>
@@ -31,6 +32,8 @@ struct source {
     struct source_id id;
     struct cursor at;
     int fd;           /* -1: closed while there is no news */
+    enum unpack_kind packed; /* the file is compressed: offsets are of what is in it … */
+    struct unpack *unpack;   /* … owns, while it is open and being read */
     uint64_t scanned; /* > at.offset: up to here the line at `at` has no newline */
     uint64_t zeros;   /* > at.offset: up to here there are only zeros */
     uint64_t seen;    /* how long the file was when it was read to its end */
@@ -85,13 +88,17 @@ struct source_chunk {
     uint64_t end;      /* the offset behind it (behind the newline of a long line) */
 };
 
+/* Closes what reading a compressed file needs. */
+void source_close_packed(struct source *s);
+
 /* Reads what comes next, about a quantum of it.  `take_half`: if there is no whole line, give what
  * there is: for a file that is gone for good.  Returns enum source_news, or -ESTALE if the file is
- * no longer the one with these bytes before `at`; or pread(2)'s. */
+ * no longer the one with these bytes before `at`; or pread(2)'s; of a compressed file, unpack_error's:
+ * it is damaged from here on. */
 int source_read(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret);
 
 /* The place before offset `at.offset <= offset <= chunk end`, as an anchor of what was read. */
-struct cursor source_cursor(const struct source *s, const struct reader *r,
+struct cursor source_cursor(struct source *s, const struct reader *r,
                             const struct source_chunk *chunk, uint64_t offset);
 
 /* The place becomes the source's own. */
