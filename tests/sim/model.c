@@ -302,6 +302,10 @@ void model_shorten(struct model *m, uint32_t file, uint32_t bytes, const char *w
         f->count--;
         bytes -= cut;
         f->half = false;
+        if (last->state == MODEL_MUST && last->stored == 0) {
+            last->state = MODEL_MAY; /* also where a copy has it: who reads on here does not look */
+            last->why = why;
+        }
         if (cut == len)
             continue;
         l = line_new(m, slice_first(line_text(last), len - cut)); /* what was whole may have left */

@@ -359,7 +359,7 @@ static bool is_old(const struct model_file *f, const struct model_name *n)
 static bool is_compressible(const struct model_file *f, const struct model_name *n)
 {
     return f->retired && f->name_count == 1 && history_is_generation(n->path) &&
-           !is_compressed(n->path);
+           !is_compressed(n->path) && !slice_ends_with(slice_of(n->path), SLICE(".bak"));
 }
 
 static bool step_link(struct history *h, unsigned log)
