@@ -14,7 +14,7 @@
  *     --keep 1    its directory stays; its name is printed
  *     --lines N   at most so many lines in one write;  --globs N  these of enum history_globs
  *     --wild      how many of a hundred histories are wild (25)
- *     --rotated   how many have `rotated` globs (0)
+ *     --rotated   how many have `rotated` globs (25)
  *     --headed    how many of a hundred logs begin each of their files with the same lines (30)
  *     KT_SIM_VERBOSE=1 in the environment: what the agent says, between the lines of the story
  *
@@ -214,7 +214,8 @@ int main(int argc, char **argv)
     struct options o = {
         .seed = 1,
         .count = 1000,
-        .history = {.wild = 25, .headed = 30, .lines_max = 800, .globs = GLOBS_COUNT},
+        .history =
+            {.wild = 25, .rotated = 25, .headed = 30, .lines_max = 800, .globs = GLOBS_COUNT},
         .shrink = true,
     };
     uint64_t bad = 0, told = 0;
