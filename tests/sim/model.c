@@ -99,7 +99,7 @@ static bool file_is_in_globs(const struct model_file *f)
 static void unmark(struct model *m)
 {
     for (uint32_t i = 0; i < m->line_count; i++)
-        m->lines[i]->marked = false;
+        m->lines[i]->marked = m->lines[i]->held = false;
 }
 
 /* What stands behind the last newline of a file that nobody writes to any more is a line. */
@@ -122,14 +122,18 @@ static void reckon(struct model *m, const char *why)
         bool reached = f->used && file_is_reached(m, f);
 
         close_half(m, f, reached);
-        for (uint32_t j = 0; reached && j < f->count; j++)
-            f->lines[j]->marked = true;
+        for (uint32_t j = 0; j < f->count; j++) {
+            f->lines[j]->marked = f->lines[j]->marked || reached;
+            f->lines[j]->held = f->lines[j]->held || reached || f->name_count > 0;
+        }
     }
     for (uint32_t i = 0; i < m->line_count; i++) {
         struct model_line *l = m->lines[i];
 
         if (l->marked || (l->read && m->alive))
             continue;
+        if (l->stored > 0 && l->held)
+            continue; /* a file handle may lead there, and what is out may come again */
         if (l->stored > 0) {
             l->acknowledged = MAX(l->acknowledged, 1U); /* nothing is left to be sent again */
         } else if (l->state == MODEL_MUST) {

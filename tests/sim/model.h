@@ -56,10 +56,10 @@ struct model_line {
     char *text; /* owns; without the newline */
     uint32_t len;
     enum model_state state;
-    bool closed; /* it can be found by its text */
-    bool shared; /* other lines have the same text: they are judged together */
-    bool read;   /* the running agent has it in memory */
-    bool marked; /* scratch */
+    bool closed;       /* it can be found by its text */
+    bool shared;       /* other lines have the same text: they are judged together */
+    bool read;         /* the running agent has it in memory */
+    bool marked, held; /* scratch */
     uint32_t stored, acknowledged, allowed; /* `allowed`: how often it may arrive beyond once */
     const char *why;
 };
