@@ -70,8 +70,8 @@ int checkpoint_generations(int dir_fd, uint64_t **ret, size_t *ret_count);
 int checkpoint_read_generation(const struct disk *disk, int dir_fd, uint64_t generation,
                                struct checkpoint **ret, struct checkpoint_report *ret_report);
 
-/* Makes an opened store say that it was last written then: for who changes it while no agent runs,
- * lest the files that came since be taken for old ones.  Errors: futimens(2)'s; -EBADF if there is
+/* Makes an opened store say that it was last written then: the next start takes for new what came
+ * since, so it must not be later than the last look at the files.  Errors: futimens(2)'s; -EBADF if there is
  * no generation that may be written. */
 int checkpoint_backdate(struct checkpoint *c, int64_t written_ns);
 

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 enum {
     LANE_SYNC_MS = 1000,       /* from the first fact written to its sync */
@@ -411,8 +412,10 @@ static void lane_say_account(const struct lane *l)
 /* Everything is said and done: the last facts become durable. */
 int lane_finish(struct lane *l)
 {
+    struct timespec last_look;
     int r;
 
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &last_look);
     lane_say_account(l);
     scribe_free(l->scribe);
     l->scribe = NULL;
@@ -426,6 +429,10 @@ int lane_finish(struct lane *l)
         log_error("checkpoint: the last one could not be written: %s; some lines will be sent "
                   "again",
                   strerrordesc_np(-r));
+
+    /* What came since then has not been looked at, and must be new to the next start. */
+    (void)checkpoint_backdate(l->checkpoint,
+                              (int64_t)last_look.tv_sec * INT64_C(1000000000) + last_look.tv_nsec);
     return r;
 }
 

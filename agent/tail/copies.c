@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { COPIES_SETTLED_S = 10 }; /* untouched for so long, it is not being made any more */
-
 bool copies_fits(const struct follower *f, const struct neighbour *n, const struct source *s)
 {
     return (s->at.offset > 0 || s->id.head_len > 0) &&
@@ -34,9 +32,7 @@ bool copies_source_holds(const struct follower *f, const struct source *s)
 /* Judges by one possible original. */
 static enum copies_verdict judge_by(struct follower *f, const struct neighbour *n, struct source *s)
 {
-    int64_t quiet_ns;
-
-    if (s == NULL || s->truncated)
+    if (s == NULL || s->truncated || source_id_is_same_object(&s->id, &n->id))
         return COPIES_NONE;
     if (follower_open(f, s) < 0 && s->fd < 0) {
         int fd = open_files_search(f, &s->id, s->path); /* renamed, and that was not seen yet */
@@ -48,13 +44,14 @@ static enum copies_verdict judge_by(struct follower *f, const struct neighbour *
         /* It was truncated, and that was not noticed yet: this may be what its rest is read from. */
         if (s->fd < 0 || !copies_fits(f, n, s))
             return COPIES_NONE;
+        if (follower_knows(f, &n->id)) {
+            follower_have_news(f, s); /* it will see, and then take the copy over */
+            return COPIES_BACKUP;
+        }
         follower_stale(f, s);
         return COPIES_WAIT;
     }
-    if (!copies_is_backup(f, n, s))
-        return COPIES_NONE;
-    quiet_ns = follower_wall_ns() - n->facts.modified_ns;
-    return quiet_ns > COPIES_SETTLED_S * follower_second_ns ? COPIES_SETTLED : COPIES_WAIT;
+    return copies_is_backup(f, n, s) ? COPIES_BACKUP : COPIES_NONE;
 }
 
 /* At the start: whether a file is a copy of one that nobody has met yet. */

@@ -26,9 +26,9 @@ bool copies_is_backup(const struct follower *f, const struct neighbour *n, const
 bool copies_source_holds(const struct follower *f, const struct source *s);
 
 enum copies_verdict {
-    COPIES_NONE,    /* a file of its own, as far as can be told */
-    COPIES_WAIT,    /* a copy, or it may become one: not to be read now */
-    COPIES_SETTLED, /* a copy that nobody has touched for a while: it has nothing new */
+    COPIES_NONE,   /* a file of its own, as far as can be told */
+    COPIES_WAIT,   /* it may become a copy: not to be read now */
+    COPIES_BACKUP, /* a copy of what is in another file: it has nothing new */
 };
 
 /* What a file at `path` is that nobody knows and that the globs mean: it may be called like a

@@ -213,8 +213,36 @@ void follower_say_path(struct follower *f, struct source *s, const char *path)
 
 /* --- news --- */
 
+/* A backup has grown: if it still has only what its original has, it is still being made. */
+static bool is_still_backup(struct follower *f, struct source *s)
+{
+    struct neighbour now;
+    struct cursor end;
+    struct source *of;
+    bool is;
+
+    (void)snprintf(now.path, sizeof now.path, "%s", s->path);
+    if (neighbour_open(&f->scope, &now) < 0)
+        return false;
+    is = source_id_is_same_object(&now.id, &s->id) &&
+         copies_judge(f, s->path, &now, &of) == COPIES_BACKUP &&
+         identity_cursor(f->digest, now.fd, now.facts.size, &end) == 0;
+    close(now.fd);
+    if (!is)
+        return false;
+    source_move(s, end);
+    s->seen = end.offset;
+    f->events.moved(f->events.user, s);
+    return true;
+}
+
 void follower_have_news(struct follower *f, struct source *s)
 {
+    if (s->backup) {
+        s->backup = is_still_backup(f, s);
+        if (s->backup)
+            return;
+    }
     s->at_end = false;
     f->events.news(f->events.user, s);
 }
@@ -431,7 +459,7 @@ static int defer(struct follower *f, struct name *n, const struct neighbour *fil
     return 0;
 }
 
-/* A copy of what is read elsewhere: it is remembered as read to its end, once it is complete. */
+/* A copy of what is read elsewhere: it is remembered as read to its end. */
 static int settle_copy(struct follower *f, struct name *n, const char *path,
                        const struct neighbour *copy, const struct source *of)
 {
@@ -444,7 +472,7 @@ static int settle_copy(struct follower *f, struct name *n, const char *path,
     if (r < 0)
         return r;
     log_info("flow %s: '%s': is a copy of '%s'; not read again", follower_flow(f), path, of->path);
-    s->at_end = s->caught_up = true;
+    s->at_end = s->caught_up = s->backup = true;
     s->seen = copy->facts.size;
     follower_attach(f, n, s, path);
     return 0;
@@ -465,7 +493,7 @@ static int meet_stranger(struct follower *f, struct name *n, const char *path,
     switch (copies_judge(f, path, file, &of)) {
     case COPIES_WAIT:
         return 0; /* an event or the next glance comes back to it */
-    case COPIES_SETTLED:
+    case COPIES_BACKUP:
         return settle_copy(f, n, path, file, of);
     case COPIES_NONE:
         break;
@@ -560,7 +588,7 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
          * before, it may have been another one that is gone again. */
         if (n->appearances > 0 || (n->copied && s->at.offset == 0 && s->id.head_len == 0))
             (void)missed_read(f, path, NULL);
-        f->events.news(f->events.user, s);
+        follower_have_news(f, s);
     } else {
         detach(f, n);
         if (s == NULL) {
@@ -669,8 +697,14 @@ static void follower_look(void *user, struct name *n)
 static void follower_modified(void *user, struct name *n)
 {
     struct follower *f = user;
+    struct source *s = n->source;
 
-    follower_have_news(f, n->source);
+    /* While it waits to be read, what it has lost is noticed all the same: a copy of it is easier to
+     * find now than later. */
+    if (!s->at_end && s->fd >= 0 && !copies_source_holds(f, s))
+        follower_stale(f, s);
+    else
+        follower_have_news(f, s);
 }
 
 /* The name goes, with the directory that it is in: another one is called so, or nothing. */

@@ -50,6 +50,7 @@ struct slice generation_unpacked(struct slice name)
 
 bool generation_is_backup(struct slice name)
 {
+    name = generation_unpacked(name);
     for (size_t from = name.len; from-- > 1;)
         if (strchr(".-_~", name.ptr[from]) != NULL)
             return is_word(slice_from(name, from));

@@ -6,6 +6,7 @@
 #include "tail/identity.h"
 #include "tail/missed.h"
 #include "tail/neighbours.h"
+#include "tail/walk.h"
 #include "util.h"
 
 #include <errno.h>
@@ -65,7 +66,7 @@ struct follower_past *resume_find(struct follower *f, const struct neighbour *fi
     }
 
     /* The same content under the same name is the same log, if a copy took the file's place. */
-    for (n = f->starting ? find_path(f, slice_of(path)) : NULL; n != NULL; n = map_find_next(n)) {
+    for (n = f->claimed && f->starting ? find_path(f, slice_of(path)) : NULL; n != NULL; n = map_find_next(n)) {
         struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_path);
         if (!p->used && p->at.offset > 0 && slice_equal(p->path, slice_of(path)) &&
             neighbour_fits(&f->scope, file, &p->id, p->at))
@@ -263,7 +264,9 @@ static void claim_past(struct follower *f, struct follower_past *p)
             bool backup = generation_is_backup(slice_of(n->path));
 
             if ((pass == 0 ? same : p->id.head_len > 0 && backup == (pass == 2)) &&
-                !follower_knows(f, &n->id) && neighbour_fits(&f->scope, n, &p->id, p->at))
+                !follower_knows(f, &n->id) &&
+                (neighbour_fits(&f->scope, n, &p->id, p->at) ||
+                 (same && identity_find_rung(f->digest, n->fd, &p->at, &p->at))))
                 claim(f, p, path, n);
         }
     neighbours_done(&all);
@@ -334,6 +337,28 @@ void resume_stray(void *user, const char *dir, const char *text)
         neighbours_drop_last(f->strays);
 }
 
+/* For generation_has_base: whether a file of this name would be meant, in whatever directory. */
+static bool is_meant_somewhere(void *user, struct slice base)
+{
+    const struct follower *f = user;
+    char text[NAME_MAX + 1];
+
+    if (base.len > NAME_MAX)
+        return false;
+    (void)snprintf(text, sizeof text, "%.*s", SLICE_ARG(base));
+    return roster_means_somewhere(f->roster, text);
+}
+
+/* A file where rotated files go: if it is called like one of ours, it is a stray. */
+static void rotated_stray(void *user, const char *dir, const char *name, uint64_t ino)
+{
+    struct slice plain = generation_unpacked(slice_of(name));
+
+    (void)ino;
+    if (is_meant_somewhere(user, plain) || generation_has_base(plain, is_meant_somewhere, user))
+        resume_stray(user, dir, name);
+}
+
 /* Files that came and were rotated away while the agent was stopped, whatever had their name. */
 static void read_strays(struct follower *f, struct neighbours *strays)
 {
@@ -359,6 +384,10 @@ void resume_all(struct follower *f, struct neighbours *strays)
     for (size_t i = 0; i < f->past_count; i++)
         read_since_past(f, &f->past[i]);
     f->claimed = true;
+    f->strays = strays;
+    if (f->rotated != NULL && f->settings.known)
+        walk_files(f->rotated, f->scope.follow_symlinks, rotated_stray, f);
+    f->strays = NULL;
     read_strays(f, strays);
 }
 

@@ -22,7 +22,8 @@ static bool dissolve_backup(struct follower *f, const struct neighbour *n)
 
     if (name != NULL)
         known = resting_wake(f, name);
-    if (known == NULL || known->at.offset != n->facts.size || is_nameless(known) ||
+    if (known == NULL || (known->at.offset != n->facts.size && !known->backup) ||
+        is_nameless(known) ||
         known->names.next != known->names.prev || !f->events.is_settled(f->events.user, known))
         return false;
     name = known->name;

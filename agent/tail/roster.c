@@ -329,6 +329,23 @@ bool roster_means(const struct roster *r, const char *dir, const char *name)
     return d != NULL && name_is_meant(d, name);
 }
 
+static bool means_below(const struct roster_dir *d, const char *name)
+{
+    if (name_is_meant(d, name))
+        return true;
+    LIST_EACH(&d->children, node, after)
+    {
+        if (means_below(CONTAINER_OF(node, struct roster_dir, in_parent), name))
+            return true;
+    }
+    return false;
+}
+
+bool roster_means_somewhere(const struct roster *r, const char *name)
+{
+    return means_below(r->root, name);
+}
+
 struct name *roster_find(const struct roster *r, const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -115,6 +115,9 @@ size_t roster_count(const struct roster *r);
 /* The name at this path, if it is one of ours; NULL. */
 struct name *roster_find(const struct roster *r, const char *path);
 
+/* Whether the globs mean a file of this name in any directory that there is. */
+bool roster_means_somewhere(const struct roster *r, const char *name);
+
 /* Lets go of a name that leads nowhere. */
 void roster_forget(struct roster *r, struct name *n);
 

@@ -59,6 +59,7 @@ struct source {
     bool ending;    /* what it ends in leaves even without a newline */
     bool resumed;   /* it goes on from where an earlier run was */
     bool given_up;  /* it is not read any more, whatever there is */
+    bool backup;    /* a copy of what another source reads: there is nothing new in it */
     bool poll;      /* nameless, and inotify does not tell of it */
 };
 
