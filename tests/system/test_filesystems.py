@@ -4,6 +4,7 @@
 identity must not be guessed from its first bytes, so most files here begin with the same HEAD; it
 arrives once for each file that was written, and `expect(oracle, heads=n)` counts that exactly."""
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
@@ -18,6 +19,7 @@ from harness import PATIENCE, flow
 from mounts import KINDS, Disk, Unmountable, reuse_inode, run, tmpfs
 from oracle import lines
 
+SOON = 20                       # seconds: by an event or a poll, not by a glance
 HEAD_LINES = next(n for n in itertools.count(1) if len(lines(b"head", 0, n)) > 1200)
 HEAD = lines(b"head", 0, HEAD_LINES)
 ON_DISK = [kind for kind in KINDS if kind != "tmpfs"]       # it keeps what it had when unmounted
@@ -25,6 +27,11 @@ ON_DISK = [kind for kind in KINDS if kind != "tmpfs"]       # it keeps what it h
 
 def only(*kinds):
     return pytest.mark.parametrize("disk", kinds, indirect=True, scope="module")
+
+
+@pytest.fixture
+def wait_until_delivered(wait_until_delivered):
+    return functools.partial(wait_until_delivered, timeout=SOON)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -101,7 +108,7 @@ def finish(agent, oracle, wait_until_delivered):
     """finish(heads=n): all has arrived, and nothing twice but HEAD, which arrived n times."""
     def end(heads=0, duplicated=0):
         again = HEAD_LINES * max(heads - 1, 0)
-        wait_until_delivered(timeout=20)
+        wait_until_delivered()
         deadline = time.monotonic() + 5 * PATIENCE
         while oracle.duplicated < again and time.monotonic() < deadline:
             oracle.poll()
@@ -249,7 +256,7 @@ def test_hard_link(logs, agent, headed, quill, finish, wait_until_delivered, mea
         os.link(logs / "b.log", logs / "c.log")
         os.unlink(logs / "b.log")
         q.write(100)
-    wait_until_delivered(timeout=20)
+    wait_until_delivered()
     if when == "live":                          # who starts now cannot know of the old name
         q.write(100)
     quill(logs / "c.log").write(10)

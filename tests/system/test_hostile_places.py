@@ -3,6 +3,7 @@ names that speak to a terminal, and our own output among what we read.
 
 "must not be read" arrives as a torn line if it is read all the same."""
 import errno
+import functools
 import os
 import re
 import shutil
@@ -16,6 +17,11 @@ from harness import BINARY, eventually, flow
 
 NOBODY = 65534
 SOON = 10                                       # seconds: by an event or a poll, not by a glance
+
+
+@pytest.fixture
+def wait_until_delivered(wait_until_delivered):
+    return functools.partial(wait_until_delivered, timeout=SOON)
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def as_nobody(place, logs, agent):
 @pytest.fixture
 def finish(agent, oracle, wait_until_delivered):
     def end():
-        wait_until_delivered(timeout=SOON)
+        wait_until_delivered()
         agent.terminate()
         oracle.expect()
     return end
@@ -76,11 +82,11 @@ def test_no_regular_file(logs, agent, quill, finish, wait_until_delivered, make)
     agent.configure(flow(logs / "*.log")).start()
     good = quill(logs / "good.log").write(10)
     quill(logs / "second.log").write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     os.unlink(logs / "second.log")
     make(logs / "second.log")
     good.write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     if make is not os.mkdir:
         for name in ("first.log", "second.log"):
             assert "not a regular file" in said(agent, name)
@@ -108,7 +114,7 @@ def test_symbolic_links_are_not_followed(place, logs, agent, quill, finish,
     os.symlink(secret / "app.log", logs / "real/later.log")
     os.symlink(secret, logs / "later")
     q = quill(logs / "real/app.log").write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     for name in ("real/link.log", "real/later.log", "folder", "later"):
         assert "follow_symlinks" in said(agent, f"{logs}/{name}'")
     q.write(10)
@@ -124,7 +130,7 @@ def test_a_directory_swapped_for_a_link(place, logs, agent, quill, finish, wait_
     os.symlink(secret, place / "link")
     agent.configure(flow(logs / "*/*.log")).start()
     q = quill(logs / "web/app.log").write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     for n in range(200):
         os.rename(logs / "web", place / "aside")
         os.rename(place / "link", logs / "web")
@@ -135,7 +141,7 @@ def test_a_directory_swapped_for_a_link(place, logs, agent, quill, finish, wait_
         os.rename(logs / "web", place / "link")
         os.rename(place / "aside", logs / "web")
         q.write(1)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     quill(logs / "web/new.log").write(10)
     finish()
 
@@ -161,7 +167,7 @@ def test_hard_link_to_the_file_of_another(place, logs, agent, quill, finish, fol
     own = quill(logs / "own.log").write(10)
     os.chown(own.path, NOBODY, NOBODY)
     os.link(own.path, logs / "own2.log")                    # linked, but of the same owner
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     if not follow:
         for name in ("first.log", "later.log"):
             assert "follow_hard_links" in said(agent, name)
@@ -192,11 +198,11 @@ def test_names_that_speak_to_a_terminal(logs, agent, quill, finish, wait_until_d
     quills += [quill(at(name[:250], b"app.log")).write(5) for name in NAMES]
     for name in NAMES:
         os.symlink("/etc/hostname", at(b"l" + name[:249] + b".log"))
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     for q, name in zip(quills, NAMES):
         os.truncate(q.path, 0)
         quill(at(name + b".log")).write(3)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     agent.terminate()
     agent.start()
     for q in quills:
@@ -225,7 +231,7 @@ def test_our_own_files_are_refused(place, agent, oracle, quill, wait_until_deliv
     for _ in range(5):
         q.write(10)
         time.sleep(0.2)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     said(agent, "kinetail.err")
     assert len(agent.complaints(re.escape(str(tree / "state")))) >= 1
     size = agent.log_file.stat().st_size
@@ -233,11 +239,11 @@ def test_our_own_files_are_refused(place, agent, oracle, quill, wait_until_deliv
     assert agent.log_file.stat().st_size == size, agent.tail()
     assert len(agent.complaints()) <= 4, agent.log
     q.write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     agent.terminate()
     agent.start()
     q.write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     agent.terminate()
     oracle.expect()
 
@@ -256,7 +262,7 @@ def test_unreadable_now_and_readable_later(as_nobody, logs, agent, quill, finish
     os.chmod(logs / "unlisted", 0o711)
     agent.configure(flow(logs / "**/*.log")).start()
     good = quill(logs / "good.log").write(10)
-    wait_until_delivered(10, timeout=SOON)
+    wait_until_delivered(10)
     for name in ("secret.log", "closed", "unlisted"):
         assert "ermission" in said(agent, f"{name}'", most=2)
     time.sleep(2.5)                             # it polls there, and does not repeat itself
@@ -267,7 +273,7 @@ def test_unreadable_now_and_readable_later(as_nobody, logs, agent, quill, finish
     os.chmod(logs / "secret.log", 0o644)
     for name in ("closed", "unlisted"):
         os.chmod(logs / name, 0o755)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     os.chmod(logs / "closed", 0)                # shut again, while it is read
     good.write(10)
     quills[1].write(10)
@@ -288,11 +294,11 @@ def test_directory_removed_and_made_again(logs, agent, quill, finish, wait_until
             (logs / folder).mkdir(parents=True)
             quill(logs / folder / name).write(10)
         if n % 2 == 0:
-            wait_until_delivered(timeout=SOON)
+            wait_until_delivered()
             shutil.rmtree(logs / "a")
             shutil.rmtree(logs / "literal")
         else:
-            wait_until_delivered(timeout=SOON)
+            wait_until_delivered()
             os.rename(logs / "a", logs / f"gone{n}")
             os.rename(logs / "literal", logs / f"literal{n}")
     finish()
@@ -304,7 +310,7 @@ def test_directory_renamed_away_and_back(place, logs, agent, quill, finish,
     (logs / "a/b").mkdir(parents=True)
     agent.configure(flow(logs / "a/**/*.log")).start()
     quills = [quill(logs / name).write(50) for name in ("a/x.log", "a/b/x.log")]
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     for pause in (0, 0.3):
         os.rename(logs / "a", place / "aside")
         for q in quills:
@@ -313,7 +319,7 @@ def test_directory_renamed_away_and_back(place, logs, agent, quill, finish,
         os.rename(place / "aside", logs / "a")
         for q in quills:
             q.write(10)
-        wait_until_delivered(timeout=SOON)
+        wait_until_delivered()
     agent.terminate()
     os.rename(logs / "a", place / "aside")
     agent.start()

@@ -1,6 +1,7 @@
 """inotify at its limits, each of them reached in earnest: nothing is lost, it is said once, and the
 machine is not troubled more than a poll does."""
 import contextlib
+import functools
 import os
 import pathlib
 import signal
@@ -15,15 +16,21 @@ from oracle import line
 from remote import Remote
 
 QUEUE = pathlib.Path("/proc/sys/fs/inotify/max_queued_events")
+SOON = 20                       # seconds: by an event or a poll, not by a glance
 CALM_SECONDS = 1.5
 CALM_CPU = 0.5                                  # a third of a core: a loop that spins takes all
+
+
+@pytest.fixture
+def wait_until_delivered(wait_until_delivered):
+    return functools.partial(wait_until_delivered, timeout=SOON)
 
 
 @pytest.fixture
 def finish(agent, oracle, wait_until_delivered):
     """All has arrived, once, and then there is peace."""
     def end():
-        wait_until_delivered(timeout=20)
+        wait_until_delivered()
         before = agent.cpu_seconds()
         time.sleep(CALM_SECONDS)
         assert agent.cpu_seconds() - before < CALM_CPU
@@ -92,7 +99,7 @@ def test_queue_overflows_while_frozen(logs, agent, quill, finish, wait_until_del
         for n in range(100):
             (logs / f"new{n}").mkdir()
             quill(logs / f"new{n}/x.log").write(3)
-    wait_until_delivered(timeout=20)            # a glance would find it too, in a minute
+    wait_until_delivered()
     said_once(agent, "overflow")
     quills[0].write(10)                         # it is open still, two names later
     finish()
@@ -118,7 +125,7 @@ def test_tiny_queue(logs, agent, quill, finish, wait_until_delivered):
                 q.rename(f"{q.path}.1")
                 quill(str(q.path)[:-2]).write(5)
                 q.write(5)
-    wait_until_delivered(timeout=20)
+    wait_until_delivered()
     said_once(agent, "overflow", most=3)        # again, perhaps, when it has been quiet for long
     finish()
 
@@ -138,12 +145,12 @@ def test_watches_run_out(logs, agent, quill, limited, finish, wait_until_deliver
         quills.append(quill(logs / f"d{n}/deep/app.log").write(10))
     for q in quills:
         q.write(10)
-    wait_until_delivered(timeout=20)
+    wait_until_delivered()
     for q in quills:
         q.rename(f"{q.path}.1")
         q.write(5)
         quill(str(q.path)[:-2]).write(5)
-    wait_until_delivered(timeout=20)
+    wait_until_delivered()
     for q in quills[::3]:
         q.write(5)
         os.unlink(q.path)
@@ -185,7 +192,7 @@ def test_another_host_writes(place, agent, quill, oracle, finish, wait_until_del
         (remote.there / "logs/new/deep").mkdir(parents=True)
         q = quill(remote.there / "logs/app.log").write(10)
         quill(remote.there / "logs/new/deep/app.log").write(10)
-        wait_until_delivered(timeout=20)
+        wait_until_delivered()
         said_once(agent, "once a second")
         for n in range(1, 4):
             q.write(100)
@@ -194,10 +201,10 @@ def test_another_host_writes(place, agent, quill, oracle, finish, wait_until_del
             q.write(5)
             q = new
             if n >= 2:
-                wait_until_delivered(timeout=20)
+                wait_until_delivered()
         os.truncate(q.path, 0)
         quill(q.path).write(200)
-        wait_until_delivered(timeout=20)
+        wait_until_delivered()
         agent.terminate()
         quill(q.path).write(10)
         agent.start()
@@ -210,9 +217,9 @@ def test_another_host_writes(place, agent, quill, oracle, finish, wait_until_del
 
 @pytest.mark.long
 def test_what_only_a_glance_finds(place, agent, quill, oracle, wait_until_delivered):
-    """What is written below an overlay is not reported in it, and nothing about its type says so; of
-    a mount over a directory the kernel tells nobody.  Every minute all is glanced at; and where a
-    glance found what inotify had not told, it is polled from then on."""
+    """What is written below an overlay is not reported in it, and nothing about its type says so;
+    of a mount over a directory the kernel tells nobody.  Every minute all is glanced at; and where
+    a glance found what inotify had not told, it is polled from then on."""
     over = place / "over"
     over.mkdir()
     try:
@@ -233,7 +240,7 @@ def test_what_only_a_glance_finds(place, agent, quill, oracle, wait_until_delive
             for _ in range(3):                  # another glance would take a minute
                 for one in (q, above, hidden):
                     one.write(10)
-                wait_until_delivered(timeout=20)
+                wait_until_delivered()
             above.close()
         hidden.write(10)
         quill(over / "new.log").write(10)

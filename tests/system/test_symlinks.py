@@ -3,6 +3,7 @@
 `meanwhile()` is when it happens: between two looks of a running agent, so that lines are unread
 when the link turns; while it runs; or while it is stopped."""
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -13,6 +14,11 @@ from harness import flow
 from oracle import records
 
 SOON = 10                                       # seconds: by an event or a poll, not by a glance
+
+
+@pytest.fixture
+def wait_until_delivered(wait_until_delivered):
+    return functools.partial(wait_until_delivered, timeout=SOON)
 
 
 @pytest.fixture(params=["frozen", "live", "stopped"])
@@ -34,7 +40,7 @@ def meanwhile(request, agent):
 @pytest.fixture
 def finish(agent, oracle, wait_until_delivered):
     def end():
-        wait_until_delivered(timeout=SOON)
+        wait_until_delivered()
         agent.terminate()
         oracle.expect(reordered=0)
     return end
@@ -72,13 +78,13 @@ def test_directory_link_turned(logs, agent, oracle, quill, finish, wait_until_de
     os.symlink("v1", logs / "current")
     follow(agent, logs / glob).start()
     one = quill(logs / "v1/app.log", "one").write(50)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         one.write(2000)
         (logs / "v2").mkdir()
         two = quill(logs / "v2/app.log", "two").write(50)
         turn(logs / "current", "v2", how)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     in_order(oracle, "one", "two")
     one.write(10)
     two.write(10)
@@ -95,12 +101,12 @@ def test_file_link_turned(place, logs, agent, oracle, quill, finish, wait_until_
     os.symlink(data / "1.txt", logs / "app.log")
     follow(agent, logs / "*.log").start()
     one.write(50)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         one.write(2000)
         two = quill(data / "2.txt", "two").write(50)
         turn(logs / "app.log", data / "2.txt", how)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     in_order(oracle, "one", "two")
     one.write(10)
     two.write(10)
@@ -115,13 +121,13 @@ def test_target_rotated_behind_its_link(place, logs, agent, quill, finish, wait_
     q = quill(data / "app.txt").write(10)
     os.symlink(data / "app.txt", logs / "app.log")
     follow(agent, logs / "*.log").start()
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         q.write(100)
         q.rename(data / "app.txt.1")
         quill(data / "app.txt").write(50)
         q.write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         os.truncate(data / "app.txt", 0)
         quill(data / "app.txt").write(100)
@@ -143,10 +149,10 @@ def test_dangling_link(place, logs, agent, quill, finish, wait_until_delivered, 
     time.sleep(0.3)
     data.mkdir(parents=True, exist_ok=True)
     q = quill(data / "app.txt").write(50)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     os.unlink(data / "app.txt")
     q.write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     quill(data / "app.txt").write(20)
     finish()
 
@@ -198,22 +204,22 @@ def test_kubernetes(place, agent, quill, finish, wait_until_delivered, meanwhile
         globs += [place / "pods/**/*.log", place / "docker/**/*.log"]
     follow(agent, *globs).start()
     q = pod.start().write(100)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         q.write(200)
         new = pod.rotate(q, "20261121-070000")
         q.write(10)                             # until it is told to reopen
         new.write(50)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         new.write(20)
         last = pod.rotate(new, "20261121-080000").write(30)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         last.write(50)
         pod.end()
         fresh = pod.start().write(50)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     fresh.write(10)
     finish()
 
@@ -227,13 +233,13 @@ def test_kubelet_rotates_the_file_in_the_pod(place, agent, quill, finish, wait_u
     q = quill(pods / "0.log").write(100)
     os.symlink(pods / "0.log", containers / "app.log")
     follow(agent, containers / "*.log").start()
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         q.write(200)
         q.rename(pods / "0.log.20261121-070000")
         quill(pods / "0.log").write(50)
         q.write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         quill(pods / "0.log").write(50)
         quill(pods / "1.log").write(50)         # the container was restarted
@@ -253,13 +259,13 @@ def test_target_and_link_both_matched(logs, agent, quill, finish, wait_until_del
     os.symlink("b.log", logs / "v1/0.log")
     follow(agent, logs / "**/*.log").start()
     b = quill(logs / "v1/b.log").write(50)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     with meanwhile():
         a.write(10)
         os.unlink(logs / "v1/z.log")
         os.unlink(logs / "current")
         b.write(10)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     a.write(10)
     b.write(10)
     finish()
@@ -279,7 +285,7 @@ def test_links_in_a_circle(logs, agent, quill, finish, wait_until_delivered):
     assert time.monotonic() - started < 10
     q.write(50)
     quill(logs / "a/later.log").write(50)
-    wait_until_delivered(timeout=SOON)
+    wait_until_delivered()
     for name in ("self.log", "ping.log", "pong.log"):
         told = agent.complaints(f"{name}'")
         assert 1 <= len(told) <= 4 and "set follow_symlinks" not in told[0], agent.log
