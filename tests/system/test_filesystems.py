@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from harness import PATIENCE, flow
+from harness import PATIENCE, eventually, flow
 from mounts import KINDS, Disk, Unmountable, reuse_inode, run, tmpfs
 from oracle import lines
 
@@ -142,6 +142,7 @@ def test_written_and_rotated(disk, logs, log, agent, writer, finish, how):
     for _ in range(4):
         time.sleep(0.2)
         shift(logs)
+        eventually(log.exists, what="the writer's next file")
         if how == "rename":
             os.rename(log, logs / "app.log.1")
         else:
@@ -190,18 +191,20 @@ def test_rotated_into_another_directory(disk, logs, log, agent, quill, finish,
 
 # -- identity ----------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("count", [20, 3000], ids=["shorter", "longer"])
-def test_inode_reused(disk, log, logs, agent, headed, finish, wait_until_delivered, meanwhile,
-                      count):
+def test_inode_reused(disk, logs, agent, headed, finish, wait_until_delivered, meanwhile):
+    """Deleted and made again at once, shorter than it was and longer."""
+    paths = [logs / "short.log", logs / "long.log"]
     agent.configure(flow(logs / "*.log")).start()
-    headed(log).write(500).close()
+    for path in paths:
+        headed(path).write(500).close()
     wait_until_delivered()
     with meanwhile() as when:
-        reused = reuse_inode(log, 400 if when == "stopped" else 1)
-        if when == "stopped" and disk.kind in ("ext4", "xfs"):
-            assert reused                       # while it runs, the agent may hold the old one
-        headed(log).write(count)
-    finish(heads=2)
+        for path, count in zip(paths, (20, 3000)):
+            reused = reuse_inode(path, 400 if when == "stopped" else 1)
+            if when == "stopped" and disk.kind in ("ext4", "xfs"):
+                assert reused                   # while it runs, the agent may hold the old one
+            headed(path).write(count)
+    finish(heads=4)
 
 
 def test_same_content(logs, agent, headed, quill, finish, wait_until_delivered, meanwhile):
@@ -292,32 +295,35 @@ def test_device_number_changed(disk, own, agent, headed, quill, finish, wait_unt
 
 # -- content that goes -------------------------------------------------------------------------
 
-@pytest.mark.parametrize("begin", ["same head", "other head"])
-def test_refilled_past_the_old_end(logs, log, agent, quill, headed, finish, wait_until_delivered,
-                                   meanwhile, begin):
+def test_refilled_past_the_old_end(logs, agent, quill, headed, finish, wait_until_delivered,
+                                   meanwhile):
+    """With the head that it had, and with another one."""
     agent.configure(flow(logs / "*.log")).start()
-    headed(log).write(100)
+    paths = [logs / "same.log", logs / "other.log"]
+    for path in paths:
+        headed(path).write(100)
     wait_until_delivered()
     with meanwhile():
-        os.truncate(log, 0)
-        (headed if begin == "same head" else quill)(log).write(400)
-    finish(heads=2 if begin == "same head" else 1)
+        for path, begin in zip(paths, (headed, quill)):
+            os.truncate(path, 0)
+            begin(path).write(400)
+    finish(heads=3)
 
 
-@pytest.mark.parametrize("cut", ["middle", "line"])
-def test_shortened(logs, log, agent, quill, headed, finish, wait_until_delivered, meanwhile, cut):
+def test_shortened(logs, agent, quill, headed, finish, wait_until_delivered, meanwhile):
     """The last line is taken back, or half of it; then its writer goes on from there."""
     agent.configure(flow(logs / "*.log")).start()
-    q = headed(log).write(100)
+    whole, half = (headed(logs / name).write(100) for name in ("whole.log", "half.log"))
     wait_until_delivered()
-    last = lines(q.id, 99, 100)
-    gone = len(last) // 2 if cut == "middle" else len(last)
     with meanwhile():
-        os.truncate(log, os.path.getsize(log) - gone)
-        if cut == "middle":
-            q.raw(last[-gone:])                 # the line was sent, and is whole again
-        quill(log).write(100)
-    finish(heads=1, duplicated=cut == "middle")
+        for q, part in ((whole, 1), (half, 2)):
+            last = lines(q.id, 99, 100)
+            gone = len(last) // part
+            os.truncate(q.path, os.path.getsize(q.path) - gone)
+            if q is half:
+                q.raw(last[-gone:])             # the line was sent, and is whole again
+            quill(q.path).write(100)
+    finish(heads=2, duplicated=1)
 
 
 def test_a_hole_of_zeros(disk, logs, log, agent, quill, finish, wait_until_delivered, meanwhile):
