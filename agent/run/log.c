@@ -1,10 +1,15 @@
 #include "run/log.h"
 
+#include "buf.h"
+#include "escape.h"
+#include "utf8.h"
 #include "util.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { LOG_LINE_MAX = 2048 };
@@ -16,28 +21,38 @@ void log_set_level(enum log_level level)
     log_level_max = level;
 }
 
+/* A file may be called anything, "\n<0>all is well" too.  Returns the length in `to`. */
+static size_t make_harmless(struct slice text, char to[PIPE_BUF])
+{
+    struct buf out;
+    size_t len = 0;
+
+    buf_init(&out, ESCAPE_TIMES * LOG_LINE_MAX);
+    if (escape_append(&out, text) == 0) {
+        len = utf8_cut(buf_slice(&out), PIPE_BUF - 1);
+        memcpy(to, out.ptr, len);
+    }
+    buf_done(&out);
+    return len;
+}
+
 void log_line(enum log_level level, const char *format, ...)
 {
-    char line[LOG_LINE_MAX];
+    char text[LOG_LINE_MAX], line[PIPE_BUF];
     va_list args;
     size_t len;
     int n;
 
     if (level > log_level_max)
         return;
-    n = snprintf(line, sizeof line, "<%d>", (int)level);
+    n = snprintf(text, sizeof text, "<%d>", (int)level);
     len = (size_t)n;
     va_start(args, format);
-    n = vsnprintf(line + len, sizeof line - len - 1, format, args);
+    n = vsnprintf(text + len, sizeof text - len, format, args);
     va_end(args);
     if (n < 0)
         return;
-    len = MIN(len + (size_t)n, sizeof line - 2);
-
-    /* A file may be called anything, "\n<0>all is well" too. */
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = '?';
+    len = make_harmless((struct slice){text, MIN(len + (size_t)n, sizeof text - 1)}, line);
     line[len++] = '\n';
 
     /* Nobody reads?  Then there is nobody to tell, and delivery must not wait until somebody does.

@@ -293,11 +293,20 @@ void follower_set_last(struct name *n, struct source *s)
 
 void follower_attach(struct follower *f, struct name *n, struct source *s, const char *path)
 {
+    bool again = s->name != NULL && s->name != n;
     struct stat st;
 
     n->source = s;
     n->said = 0;
     list_append(&s->names, &n->same);
+
+    /* Its directory's watch hears only of what goes by its own names; and who opened it by a name
+     * that is gone writes by that for ever (inotify(7)). */
+    if (s->fd >= 0 && (again || s->names.next != &n->same ||
+                       (lstat(path, &st) == 0 && (S_ISLNK(st.st_mode) || st.st_nlink > 1))))
+        nameless_watch(f, s);
+    else if (s->names.next == &n->same)
+        watch_remove(f->watch, &s->sub);
     if (s->names.next != &n->same)
         return; /* a hard link: read once, under its first name */
     /* It may have been known by another name that is a ghost now. */
@@ -310,11 +319,7 @@ void follower_attach(struct follower *f, struct name *n, struct source *s, const
     list_remove(&s->all);
     list_append(&f->named, &s->all);
     s->quiet_since_ms = loop_now_ms(f->loop);
-    s->poll = false;
-    watch_remove(f->watch, &s->sub);
-    if (s->fd >= 0 && lstat(path, &st) == 0 && (S_ISLNK(st.st_mode) || st.st_nlink > 1))
-        nameless_watch(f, s); /* its directory's watch hears only of what goes by its own names */
-    s->ending = false;
+    s->poll = s->ending = false;
     follower_say_path(f, s, path);
     resting_set_timer(f);
 }
@@ -333,6 +338,12 @@ static void detach(struct follower *f, struct name *n)
         s->name = CONTAINER_OF(s->names.next, struct name, same);
         if (roster_path(s->name, path) == 0)
             follower_say_path(f, s, path);
+        if (s->fd >= 0)
+            nameless_watch(f, s); /* what is left may be links */
+        LIST_EACH(&s->names, node, after)
+        {
+            roster_look(f->roster, CONTAINER_OF(node, struct name, same));
+        }
         return;
     }
     follower_set_last(n, s);
@@ -352,6 +363,11 @@ static void complain(struct follower *f, struct name *n, const char *path, int e
     n->said = (int16_t)-error;
     switch (error) {
     case -ELOOP:
+        if (f->settings.roster.follow_symlinks) {
+            log_warn("flow %s: '%s': is a symbolic link in a circle; left alone", follower_flow(f),
+                     path);
+            break;
+        }
         log_warn("flow %s: '%s': is a symbolic link, or lies behind one; not followed, set "
                  "follow_symlinks = true if it should be",
                  follower_flow(f), path);
@@ -435,9 +451,9 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
     follower_attach(f, n, s, path);
     /* Others may have had the name between the one before and this one: unless inotify has told of
      * this one alone. */
-    if (!f->starting && (n->appearances > 1 || n->copied ||
-                         (previous != NULL && !previous->truncated &&
-                          (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
+    if (!f->starting &&
+        (n->appearances > 1 || n->copied || (previous != NULL && !previous->truncated &&
+                                             (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
         previous = missed_read(f, path, previous);
     if (previous != NULL)
         follower_put_after(s, previous);
@@ -638,7 +654,7 @@ static void look_at_nothing(struct follower *f, struct name *n, const char *path
     n->said = n->said == ENOLINK ? n->said : 0;
     detach(f, n);
     if (f->settings.roster.follow_symlinks && lstat(path, &st) == 0) {
-        roster_peek(f->roster, n); /* a link that leads nowhere */
+        roster_peek(n); /* a link that leads nowhere */
         return;
     }
     if ((n->appearances > 0 || n->copied) && !f->starting) /* one came and went */
@@ -685,6 +701,8 @@ static void follower_look(void *user, struct name *n)
         complain(f, n, path, S_ISLNK(st.stx_mode) ? -ELOOP : -EINVAL);
     } else if (n->source != NULL && n->appearances == 0 && !n->copied &&
                is_unchanged(&n->source->id, &st)) {
+        if (!n->modified && n->source->at_end && st.stx_size != n->source->seen)
+            roster_found(f->roster, n, (int64_t)st.stx_mtime.tv_sec * follower_second_ns);
         if (n->modified || st.stx_size != n->source->seen)
             follower_have_news(f, n->source);
     } else if (!(f->starting && resume_at_rest(f, n, path, &st))) {

@@ -107,11 +107,18 @@ static int64_t recent_ns(const struct follower *f)
     return MAX(f->started_ns, follower_wall_ns() - MISSED_RECENT_S * follower_second_ns);
 }
 
-void missed_read_stray(struct follower *f, struct neighbours *one)
+void missed_read_stray(struct follower *f, const char *dir, const char *text, bool fresh)
 {
-    int64_t from_ns = f->settings.known ? MIN(f->settings.alive_ns, f->started_ns) : f->started_ns;
+    struct neighbours one = {0};
+    int64_t from_ns = recent_ns(f);
 
-    (void)missed_read_between(f, one, from_ns, INT64_MAX, NULL, NULL);
+    if (fresh)
+        from_ns = f->settings.known ? MIN(f->settings.alive_ns, f->started_ns) : f->started_ns;
+    if (neighbours_is_older(dir, text, from_ns))
+        return;
+    if (neighbours_add(&f->scope, &one, dir, text))
+        (void)missed_read_between(f, &one, from_ns, INT64_MAX, NULL, NULL);
+    neighbours_done(&one);
 }
 
 struct source *missed_read(struct follower *f, const char *path, struct source *previous)

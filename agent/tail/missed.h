@@ -32,9 +32,9 @@ struct source *missed_read_between(struct follower *f, struct neighbours *all, i
                                    int64_t to_ns, const struct source_id *anew,
                                    struct source *first);
 
-/* Reads a file that was found in a directory that is new to us, if it is younger than what an earlier
- * run may have seen. */
-void missed_read_stray(struct follower *f, struct neighbours *one);
+/* Reads a file that may have been rotated away unseen, if it is so young: in a `fresh` directory,
+ * younger than what an earlier run may have seen. */
+void missed_read_stray(struct follower *f, const char *dir, const char *text, bool fresh);
 
 /* Reads what was called `path` after `previous` (or lately), copies of the newest one included: it
  * may have been truncated before anybody saw it.  Returns the last of them, or `previous`. */

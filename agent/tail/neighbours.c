@@ -157,9 +157,7 @@ struct search {
     size_t base_count;
 };
 
-/* Whether a file came to be before `since_ns`: a directory may hold ten thousand generations, and
- * opening them all is a thousand times this. */
-static bool is_older(const char *dir, const char *name, int64_t since_ns)
+bool neighbours_is_older(const char *dir, const char *name, int64_t since_ns)
 {
     char path[PATH_MAX];
     struct statx st;
@@ -197,7 +195,7 @@ static void consider(void *user, const char *dir, const char *name, uint64_t ino
     const struct search *s = user;
 
     if (ino == s->query->ino ||
-        (is_called_so(s, name) && !is_older(dir, name, s->query->since_ns)))
+        (is_called_so(s, name) && !neighbours_is_older(dir, name, s->query->since_ns)))
         (void)neighbours_add(s->scope, s->all, dir, name);
 }
 

@@ -58,6 +58,10 @@ void neighbours_find(const struct neighbours_scope *scope, const struct neighbou
 /* Adds the file DIR/NAME; false if it is left out.  neighbours_sort brings them in order. */
 bool neighbours_add(const struct neighbours_scope *scope, struct neighbours *all, const char *dir,
                     const char *name);
+/* Whether the file DIR/NAME came to be before `since_ns`: a directory may hold ten thousand
+ * generations, and opening them all costs much more than this. */
+bool neighbours_is_older(const char *dir, const char *name, int64_t since_ns);
+
 void neighbours_drop_last(struct neighbours *all);
 void neighbours_sort(struct neighbours *all);
 void neighbours_done(struct neighbours *all);

@@ -91,11 +91,12 @@ static bool may_rest(const struct follower *f, struct source *s, struct stat *st
 
     if (s->names.next != s->names.prev || n->last != NULL || !list_is_empty(&n->looking) ||
         n->appearances > 0 || !s->at_end || s->ending || s->after != NULL || s->before != NULL ||
-        s->sub.entry != NULL || !f->events.is_settled(f->events.user, s))
+        !f->events.is_settled(f->events.user, s))
         return false;
-    if (s->fd >= 0)
-        return fstat(s->fd, st) == 0;
-    return roster_path(n, path) == 0 && stat(path, st) == 0 && st->st_ino == s->id.ino;
+
+    /* A link's target may change without its directory's watch hearing of it. */
+    return roster_path(n, path) == 0 && lstat(path, st) == 0 && S_ISREG(st->st_mode) &&
+           st->st_nlink == 1 && st->st_ino == s->id.ino;
 }
 
 /* Lets `s` rest, if it may. */

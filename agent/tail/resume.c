@@ -317,16 +317,12 @@ static void read_since_past(struct follower *f, struct follower_past *p)
         follower_set_last(n, last); /* whoever is met there is read after it */
 }
 
-void resume_stray(void *user, const char *dir, const char *text)
+void resume_stray(void *user, const char *dir, const char *text, bool fresh)
 {
     struct follower *f = user;
 
     if (!f->starting) {
-        struct neighbours one = {0};
-
-        if (neighbours_add(&f->scope, &one, dir, text))
-            missed_read_stray(f, &one);
-        neighbours_done(&one);
+        missed_read_stray(f, dir, text, fresh);
         return;
     }
     if (!f->settings.known || !neighbours_add(&f->scope, f->strays, dir, text))
@@ -356,7 +352,7 @@ static void rotated_stray(void *user, const char *dir, const char *name, uint64_
 
     (void)ino;
     if (is_meant_somewhere(user, plain) || generation_has_base(plain, is_meant_somewhere, user))
-        resume_stray(user, dir, name);
+        resume_stray(user, dir, name, true);
 }
 
 /* Files that came and were rotated away while the agent was stopped, whatever had their name. */

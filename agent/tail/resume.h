@@ -49,7 +49,7 @@ int resume_place(struct follower *f, const char *path, const struct neighbour *f
 
 /* The roster's: a file that looks like a rotation of one of ours, at the start or in a directory that
  * is new to us; at the start remembered until all that is known is found.  `user` is the follower. */
-void resume_stray(void *user, const char *dir, const char *text);
+void resume_stray(void *user, const char *dir, const char *text, bool fresh);
 
 /* At the start, when all names are looked at: finds what is left of the pasts, and reads what came
  * and went while the agent was stopped, `strays` among it. */

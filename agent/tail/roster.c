@@ -289,16 +289,24 @@ bool roster_is_sure(const struct roster *r, const struct name *n)
     return !n->dir->blind && !r->overflowed;
 }
 
-void roster_peek(struct roster *r, struct name *n)
+void dir_peek(struct roster_dir *d)
+{
+    struct roster *r = d->roster;
+
+    r->peek_count += d->peek_until_ms == 0;
+    d->peek_until_ms = loop_now_ms(r->loop) + ROSTER_PEEK_MS;
+    r->next_poll_ms = MIN(r->next_poll_ms, loop_now_ms(r->loop) + ROSTER_POLL_MS);
+    roster_set_timer(r);
+}
+
+void roster_peek(struct name *n)
 {
     struct roster_dir *d = n->dir;
 
     if (n->said == ENOLINK || d->blind)
         return; /* it was for a minute already */
     n->said = ENOLINK;
-    r->peek_count += d->peek_until_ms == 0;
-    d->peek_until_ms = loop_now_ms(r->loop) + ROSTER_PEEK_MS;
-    roster_set_timer(r);
+    dir_peek(d);
 }
 
 /* The directory at the path `dir`, if it is one of ours. */

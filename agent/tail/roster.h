@@ -64,9 +64,9 @@ struct roster_events {
     void (*modified)(void *user, struct name *n); /* its file has news */
     void (*drop)(void *user, struct name *n);     /* the name goes: let go of it */
 
-    /* In a directory that is new to us: a file that is not meant, but is called like a rotation of
-     * one that is. */
-    void (*stray)(void *user, const char *dir, const char *text);
+    /* In a directory that is new to us, or of which inotify does not tell all: a file that is not
+     * meant, but is called like a rotation of one that is. */
+    void (*stray)(void *user, const char *dir, const char *text, bool fresh);
     void *user;
 };
 
@@ -107,7 +107,7 @@ bool roster_is_sure(const struct roster *r, const struct name *n);
 
 /* The name is a link that leads nowhere: what it will lead to may come where nobody watches, so its
  * directory is looked at once a second for a minute. */
-void roster_peek(struct roster *r, struct name *n);
+void roster_peek(struct name *n);
 
 /* How many names there are. */
 size_t roster_count(const struct roster *r);

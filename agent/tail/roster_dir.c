@@ -97,6 +97,19 @@ static bool may_enter(const struct roster_dir *d, const char *text)
     return states != NULL;
 }
 
+/* Whether something that inotify calls no directory is, or was, a link to one that is meant. */
+static bool leads_below(const struct roster_dir *d, uint32_t mask, const char *text)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    if (dir_child(d, text, strlen(text)) != NULL)
+        return true;
+    return (mask & (IN_CREATE | IN_MOVED_TO)) != 0 && may_enter(d, text) &&
+           snprintf(path, sizeof path, "%s/%s", d->path, text) < (int)sizeof path &&
+           lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
 {
     struct roster_dir *d = CONTAINER_OF(s, struct roster_dir, sub);
@@ -117,9 +130,10 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
         return;
     }
     /* A link to a directory is no directory for inotify. */
-    if (r->settings.follow_symlinks && (mask & ~(uint32_t)(IN_MODIFY | IN_ATTRIB)) != 0 &&
-        (dir_child(d, text, strlen(text)) != NULL || may_enter(d, text)))
+    if ((mask & ~(uint32_t)(IN_MODIFY | IN_ATTRIB)) != 0 && leads_below(d, mask, text)) {
+        d->peeked = false;
         dir_want(d, ROSTER_SUBDIRS);
+    }
     n = name_find(d, text);
     if ((mask & (IN_MOVED_FROM | IN_MOVED_TO)) != 0)
         move_note(d, n, mask, text);
@@ -219,8 +233,9 @@ void dir_say_blind(struct roster_dir *d, const char *why)
     d->roster->said_blind = true;
     log_warn("flow %s: '%s' cannot be watched (%s); looking there once a second instead%s",
              d->roster->settings.flow, d->path[0] == '\0' ? "/" : d->path, why,
-             strcmp(why, strerrordesc_np(ENOSPC)) == 0 ? "; raise fs.inotify.max_user_watches"
-                                                       : "");
+             strcmp(why, strerrordesc_np(ENOSPC)) == 0   ? "; raise fs.inotify.max_user_watches"
+             : strcmp(why, strerrordesc_np(EMFILE)) == 0 ? "; raise fs.inotify.max_user_instances"
+                                                         : "");
 }
 
 /* Whether all that matters in a directory are subdirectories that are there and watched themselves:
@@ -264,7 +279,7 @@ static void dir_watch(struct roster_dir *d, int fd, uint32_t mask)
         return;
     }
     d->mask = mask;
-    if ((mask & IN_MODIFY) != 0 && fstatfs(fd, &fs) == 0 && is_blind_type((long)fs.f_type))
+    if (fstatfs(fd, &fs) == 0 && is_blind_type((long)fs.f_type))
         dir_say_blind(d, "a network or user-space file system");
     else if (d->blind) {
         d->roster->blind_count--;
@@ -277,8 +292,14 @@ static bool dir_may_visit(struct roster_dir *d, int fd, const char *text, struct
 {
     const struct roster_settings *s = &d->roster->settings;
 
-    if (fstatat(fd, text, ret, s->follow_symlinks ? 0 : AT_SYMLINK_NOFOLLOW) < 0)
+    if (fstatat(fd, text, ret, s->follow_symlinks ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno == ENOENT && s->follow_symlinks && !d->peeked && may_enter(d, text) &&
+            fstatat(fd, text, ret, AT_SYMLINK_NOFOLLOW) == 0) {
+            d->peeked = true; /* a link that leads nowhere, yet */
+            dir_peek(d);
+        }
         return false;
+    }
     if (S_ISLNK(ret->st_mode) && !d->said_link && may_enter(d, text)) {
         struct stat target;
 
@@ -297,6 +318,11 @@ static bool dir_may_visit(struct roster_dir *d, int fd, const char *text, struct
         d->said_own = true;
         return false;
     }
+
+    /* Links in a circle: every way around it would be another directory. */
+    for (const struct roster_dir *up = d; s->follow_symlinks && up != NULL; up = up->parent)
+        if (up->ino == ret->st_ino && up->dev == ret->st_dev)
+            return false;
     return true;
 }
 
@@ -363,8 +389,8 @@ static void dir_meet_stray(struct roster_dir *d, const char *text)
 {
     char base[NAME_MAX + 1];
 
-    if (!d->scanned && name_is_rotation(d, text, base))
-        d->roster->events.stray(d->roster->events.user, d->path, text);
+    if ((!d->scanned || d->blind || d->roster->overflowed) && name_is_rotation(d, text, base))
+        d->roster->events.stray(d->roster->events.user, d->path, text, !d->scanned);
 }
 
 /* A name is there: remembers it, to be looked at when the listing is over. */
@@ -405,10 +431,13 @@ static void dir_list(struct roster_dir *d, int fd, enum roster_work work)
     DIR *list = open_list(fd);
 
     if (list == NULL) {
-        log_warn("flow %s: '%s': cannot be listed: %s; its files are not followed",
-                 d->roster->settings.flow, d->path, strerrordesc_np(errno));
+        if (!d->said_list)
+            log_warn("flow %s: '%s': cannot be listed: %s; its files are not followed",
+                     d->roster->settings.flow, d->path, strerrordesc_np(errno));
+        d->said_list = true;
         return;
     }
+    d->said_list = false;
     for (struct dirent *e; (e = readdir(list)) != NULL;) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;

@@ -32,7 +32,8 @@ struct roster_dir {
     uint32_t depth;
     uint8_t untold; /* glances that found what no event had told */
     bool blind;     /* inotify says nothing of it, or not all */
-    bool said_link, said_own;
+    bool said_link, said_own, said_list;
+    bool peeked; /* for a directory that a link does not lead to yet */
     bool scanned; /* once: then no rotation in it is news any more */
     char *path; /* owns; "/" is "" */
     char *real; /* owns; where that really is, if a link led there; or NULL */
@@ -88,6 +89,9 @@ void roster_set_timer(struct roster *r);
 int dir_new(struct roster *r, struct roster_dir *parent, const char *text,
             struct glob_states *states, struct roster_dir **ret);
 void dir_drop(struct roster_dir *d);
+
+/* Looks into it once a second for a minute. */
+void dir_peek(struct roster_dir *d);
 
 /* Asks for work in the next turn; does it now. */
 void dir_want(struct roster_dir *d, enum roster_work work);

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { WATCH_READ_SIZE = 64 * 1024 };
+enum { WATCH_READ_SIZE = 64 * 1024, WATCH_SAY_EVERY_MS = 60 * 1000 };
 
 struct watch_entry {
     struct map_node node;
@@ -25,6 +25,8 @@ struct watch {
     struct watch_sub *cursor; /* the next one to be told; moved on if it unsubscribes */
     const struct list *cursor_end;
     uint32_t cookie; /* of the event that is being told */
+    int why;         /* there is no inotify instance: -errno */
+    struct log_limit said;
     _Alignas(struct inotify_event) char events[WATCH_READ_SIZE];
 };
 
@@ -67,9 +69,11 @@ void watch_remove(struct watch *w, struct watch_sub *s)
 int watch_add(struct watch *w, struct watch_sub *s, const char *path, uint32_t mask)
 {
     struct watch_entry *e;
-    int wd = inotify_add_watch(w->fd.fd, path, mask | IN_MASK_ADD);
-    int r;
+    int wd, r;
 
+    if (w->fd.fd < 0)
+        return w->why;
+    wd = inotify_add_watch(w->fd.fd, path, mask | IN_MASK_ADD);
     if (wd < 0)
         return -errno;
     e = watch_find(w, wd);
@@ -137,7 +141,10 @@ static void watch_dispatch(struct watch *w, const struct inotify_event *event)
     struct watch_entry *e;
 
     if ((event->mask & IN_Q_OVERFLOW) != 0) {
-        log_info("watch: the kernel's event queue overflowed; looking at all files instead");
+        uint64_t held;
+
+        if (log_limit_pass(&w->said, loop_now_ms(w->loop), WATCH_SAY_EVERY_MS, &held))
+            log_info("watch: the kernel's event queue overflowed; looking at all files instead");
         watch_overflow(w);
         return;
     }
@@ -189,9 +196,9 @@ int watch_new(struct loop *loop, struct watch **ret)
     w->loop = loop;
     w->fd = (struct loop_fd){inotify_init1(IN_CLOEXEC | IN_NONBLOCK), watch_ready};
     if (w->fd.fd < 0) {
-        r = -errno;
-        free(w);
-        return r;
+        w->why = -errno;
+        *ret = w;
+        return 0;
     }
     r = loop_add(loop, &w->fd, EPOLLIN);
     if (r < 0) {
@@ -207,8 +214,10 @@ void watch_free(struct watch *w)
 {
     if (w == NULL)
         return;
-    loop_remove(w->loop, &w->fd);
-    close(w->fd.fd);
+    if (w->fd.fd >= 0) {
+        loop_remove(w->loop, &w->fd);
+        close(w->fd.fd);
+    }
     for (size_t i = 0; i < w->by_wd.bucket_count; i++) {
         struct map_node *next;
 

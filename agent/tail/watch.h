@@ -26,7 +26,8 @@ struct watch_sub {
     void (*event)(struct watch_sub *s, uint32_t mask, const char *name);
 };
 
-/* Borrows `loop`.  Errors: inotify_init1(2)'s; -ENOMEM. */
+/* Borrows `loop`.  Without an inotify instance (-EMFILE: the user's limit), it is one that cannot
+ * watch anything: watch_add says why.  Errors: epoll_ctl(2)'s; -ENOMEM. */
 int watch_new(struct loop *loop, struct watch **ret);
 void watch_free(struct watch *w);
 
