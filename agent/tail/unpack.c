@@ -406,8 +406,6 @@ ssize_t unpack_pread(struct unpack *u, void *to, size_t len, uint64_t offset)
     int r;
 
     assert(len <= u->window);
-    if (len > UINT64_MAX - offset)
-        len = (size_t)(UINT64_MAX - offset);
     r = unpack_approach(u, offset);
     if (r == 1)
         r = unpack_advance(u, offset + len, EFFORT + (uint64_t)len);

@@ -537,6 +537,13 @@ static void test_damage_in_the_middle(void **state)
                 assert_true(slice_starts_with(buf_slice(&content), buf_slice(&told)));
                 assert_int_equal(told.len % (128 * 1024), 0);
             }
+
+            /* From the beginning again: the same, and the same end. */
+            assert_true(told.len > KEPT);
+            check_read(u, buf_slice(&told), WINDOW, 0);
+            assert_int_equal(unpack_error(u), 0);
+            check_read(u, buf_slice(&told), WINDOW, told.len - WINDOW / 2);
+            assert_int_equal(unpack_error(u), -EBADMSG);
             unpack_close(u);
         }
     close(fd);
