@@ -181,7 +181,7 @@ static bool note_base(void *user, struct slice base)
 
 static bool is_called_so(const struct search *s, const char *text)
 {
-    struct slice name = generation_unpacked(slice_of(text));
+    struct slice name = generation_strip_packing(slice_of(text));
 
     for (size_t i = 0; i < s->base_count; i++)
         if (slice_equal(name, slice_of(s->bases[i])) ||
@@ -211,9 +211,9 @@ void neighbours_find(const struct neighbours_scope *scope, const struct neighbou
     if (snprintf(dir, sizeof dir, "%.*s", (int)(slash - query->path), query->path) >=
         (int)sizeof dir)
         return;
-    (void)note_base(&s, generation_unpacked(slice_of(slash + 1)));
+    (void)note_base(&s, generation_strip_packing(slice_of(slash + 1)));
     if (query->siblings)
-        (void)generation_has_base(generation_unpacked(slice_of(slash + 1)), note_base, &s);
+        (void)generation_has_base(generation_strip_packing(slice_of(slash + 1)), note_base, &s);
     list = opendir(dir[0] == '\0' ? "/" : dir);
     if (list == NULL)
         ret->incomplete = errno != ENOENT && errno != ENOTDIR;

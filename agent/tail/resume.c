@@ -348,7 +348,7 @@ static bool is_meant_somewhere(void *user, struct slice base)
 /* A file where rotated files go: if it is called like one of ours, it is a stray. */
 static void rotated_stray(void *user, const char *dir, const char *name, uint64_t ino)
 {
-    struct slice plain = generation_unpacked(slice_of(name));
+    struct slice plain = generation_strip_packing(slice_of(name));
 
     (void)ino;
     if (is_meant_somewhere(user, plain) || generation_has_base(plain, is_meant_somewhere, user))

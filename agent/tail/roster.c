@@ -129,7 +129,7 @@ bool name_is_rotation(struct roster_dir *d, const char *text, char base[NAME_MAX
 {
     struct base_search s = {d, base};
 
-    struct slice name = generation_unpacked(slice_of(text));
+    struct slice name = generation_strip_packing(slice_of(text));
 
     /* "a.log.gz" may be of "a.log" itself. */
     if (name.len < strlen(text) && is_meant_base(&s, name))
