@@ -57,8 +57,7 @@ struct unpack {
     size_t input_at, input_len; /* in `input`, what was read and not used */
 
     uint64_t end; /* of the content: decompressed so far */
-    char
-        *ring; /* owns: the last ring_size bytes before `end`; an offset is at offset % ring_size */
+    char *ring;   /* owns: the ring_size bytes before `end`, each at its offset % ring_size */
     size_t ring_size;
 
     size_t window;
