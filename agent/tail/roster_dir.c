@@ -287,6 +287,24 @@ static void dir_watch(struct roster_dir *d, int fd, uint32_t mask)
     }
 }
 
+/* Says once that a link to a directory is not followed. */
+static void dir_say_link(struct roster_dir *d, int fd, const char *text)
+{
+    uint64_t hash = dir_hash(d, slice_of(text));
+    struct roster *r = d->roster;
+    struct stat target;
+
+    for (size_t i = 0; i < ARRAY_LEN(r->said_links); i++)
+        if (r->said_links[i] == hash)
+            return;
+    if (fstatat(fd, text, &target, 0) < 0 || !S_ISDIR(target.st_mode))
+        return;
+    r->said_links[r->said_links_next++ % ARRAY_LEN(r->said_links)] = hash;
+    log_warn("flow %s: '%s/%s': is a symbolic link to a directory; not followed, set "
+             "follow_symlinks = true if it should be",
+             r->settings.flow, d->path, text);
+}
+
 /* Whether the entry is a directory that may be entered, or a link to one: *ret says which. */
 static bool dir_may_visit(struct roster_dir *d, int fd, const char *text, struct stat *ret)
 {
@@ -300,15 +318,8 @@ static bool dir_may_visit(struct roster_dir *d, int fd, const char *text, struct
         }
         return false;
     }
-    if (S_ISLNK(ret->st_mode) && !d->said_link && may_enter(d, text)) {
-        struct stat target;
-
-        d->said_link = fstatat(fd, text, &target, 0) == 0 && S_ISDIR(target.st_mode);
-        if (d->said_link)
-            log_warn("flow %s: '%s/%s': is a symbolic link to a directory; not followed, set "
-                     "follow_symlinks = true if it should be",
-                     s->flow, d->path, text);
-    }
+    if (S_ISLNK(ret->st_mode) && may_enter(d, text))
+        dir_say_link(d, fd, text);
     if (!S_ISDIR(ret->st_mode))
         return false;
     if (s->own.ino != 0 && ret->st_ino == s->own.ino && ret->st_dev == s->own.dev) {

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { ROSTER_SAID_LINKS = 64 };
+
 /* What is to be done in a directory in the next turn; more includes less. */
 enum roster_work { ROSTER_NOTHING, ROSTER_SUBDIRS, ROSTER_ALL };
 
@@ -32,7 +34,7 @@ struct roster_dir {
     uint32_t depth;
     uint8_t untold; /* glances that found what no event had told */
     bool blind;     /* inotify says nothing of it, or not all */
-    bool said_link, said_own, said_list;
+    bool said_own, said_list;
     bool peeked; /* for a directory that a link does not lead to yet */
     bool scanned; /* once: then no rotation in it is news any more */
     char *path; /* owns; "/" is "" */
@@ -64,6 +66,8 @@ struct roster {
     struct loop_timer timer;
     size_t blind_count, peek_count;
     uint64_t next_poll_ms, next_glance_ms;
+    uint64_t said_links[ROSTER_SAID_LINKS]; /* hashes of links that were spoken of: a ring */
+    size_t said_links_next;
     bool said_blind, starting, glancing;
     bool overflowed; /* events were lost: until everything was looked at, nothing is sure */
 };
