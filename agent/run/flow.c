@@ -372,6 +372,14 @@ static bool flow_is_settled(void *user, struct source *s)
     return ledger_is_empty(&t->ledger);
 }
 
+static struct cursor flow_settled_place(void *user, struct source *s)
+{
+    const struct tracked *t = s->user;
+
+    (void)user;
+    return t->ledger.settled;
+}
+
 static void flow_left(void *user, struct source *s)
 {
     struct flow *f = user;
@@ -513,8 +521,9 @@ static int flow_new_follower(struct flow *f)
         .all_new = report->damaged > 0 || report->moved_aside > 0,
     };
     const struct follower_events events = {
-        flow_met,  flow_news, flow_changed, flow_is_settled, flow_moved,
-        flow_left, flow_lost, flow_rest,    flow_recall,     f};
+        flow_met,   flow_news, flow_changed, flow_is_settled, flow_settled_place,
+        flow_moved, flow_left, flow_lost,    flow_rest,       flow_recall,
+        f};
     int r = flow_gather_past(f);
 
     if (r < 0)

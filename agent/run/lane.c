@@ -415,7 +415,9 @@ int lane_finish(struct lane *l)
     struct timespec last_look;
     int r;
 
+    /* One more look at what has moved, so that it is known where everything is. */
     (void)clock_gettime(CLOCK_REALTIME_COARSE, &last_look);
+    (void)loop_step(l->loop, 0);
     lane_say_account(l);
     scribe_free(l->scribe);
     l->scribe = NULL;

@@ -213,33 +213,44 @@ void follower_say_path(struct follower *f, struct source *s, const char *path)
 
 /* --- news --- */
 
-/* A backup has grown: if it still has only what its original has, it is still being made. */
-static bool is_still_backup(struct follower *f, struct source *s)
+/* Where a copy would go on if its original were lost now: what was delivered of that need not be
+ * sent again. */
+static int backup_place(const struct follower *f, const struct neighbour *copy, struct source *of,
+                        struct cursor *ret)
+{
+    struct cursor settled = f->events.settled(f->events.user, of);
+
+    return identity_cursor(f->digest, copy->fd, MIN(settled.offset, copy->facts.size), ret);
+}
+
+/* Whether a backup still has only what its original has; then its place follows that one's. */
+bool follower_is_still_backup(struct follower *f, struct source *s)
 {
     struct neighbour now;
-    struct cursor end;
-    struct source *of;
+    struct cursor at;
+    struct source *of = NULL;
     bool is;
 
     (void)snprintf(now.path, sizeof now.path, "%s", s->path);
     if (neighbour_open(&f->scope, &now) < 0)
         return false;
     is = source_id_is_same_object(&now.id, &s->id) &&
-         copies_judge(f, s->path, &now, &of) == COPIES_BACKUP &&
-         identity_cursor(f->digest, now.fd, now.facts.size, &end) == 0;
+         copies_judge(f, s->path, &now, &of) == COPIES_BACKUP && backup_place(f, &now, of, &at) == 0;
     close(now.fd);
     if (!is)
         return false;
-    source_move(s, end);
-    s->seen = end.offset;
-    f->events.moved(f->events.user, s);
+    if (at.offset != s->at.offset) {
+        source_move(s, at);
+        f->events.moved(f->events.user, s);
+    }
+    s->seen = now.facts.size;
     return true;
 }
 
 void follower_have_news(struct follower *f, struct source *s)
 {
     if (s->backup) {
-        s->backup = is_still_backup(f, s);
+        s->backup = follower_is_still_backup(f, s);
         if (s->backup)
             return;
     }
@@ -459,7 +470,7 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
         follower_put_after(s, previous);
     log_debug("flow %s: '%s': following from byte %llu", follower_flow(f), path,
               (unsigned long long)s->at.offset);
-    f->events.news(f->events.user, s);
+    follower_have_news(f, s);
     open_files_trim(f->descriptors, s);
 }
 
@@ -475,16 +486,16 @@ static int defer(struct follower *f, struct name *n, const struct neighbour *fil
     return 0;
 }
 
-/* A copy of what is read elsewhere: it is remembered as read to its end. */
+/* A copy of what is read elsewhere: it is known, and not read. */
 static int settle_copy(struct follower *f, struct name *n, const char *path,
-                       const struct neighbour *copy, const struct source *of)
+                       const struct neighbour *copy, struct source *of)
 {
-    struct cursor end;
+    struct cursor at;
     struct source *s;
-    int r = identity_cursor(f->digest, copy->fd, copy->facts.size, &end);
+    int r = backup_place(f, copy, of, &at);
 
     if (r == 0)
-        r = follower_add(f, &copy->id, end, path, -1, NULL, &s);
+        r = follower_add(f, &copy->id, at, path, -1, NULL, &s);
     if (r < 0)
         return r;
     log_info("flow %s: '%s': is a copy of '%s'; not read again", follower_flow(f), path, of->path);
@@ -535,7 +546,8 @@ static int meet(struct follower *f, struct name *n, const char *path, struct nei
 {
     int r = may_follow(f, path, &file->id, &file->facts);
     struct follower_past *past;
-    struct source *s;
+    struct source *s, *of;
+    bool is_backup;
 
     if (r < 0)
         return r;
@@ -544,9 +556,12 @@ static int meet(struct follower *f, struct name *n, const char *path, struct nei
     past = resume_find(f, file);
     if (past == NULL)
         return meet_stranger(f, n, path, file);
+    /* One that an earlier run knew as a backup is one still, if its original is there. */
+    is_backup = copies_judge(f, path, file, &of) == COPIES_BACKUP;
     r = resume_past(f, past, file, &s);
     if (r < 0)
         return r;
+    s->backup = is_backup;
     follow(f, n, path, s);
     f->events.changed(f->events.user, s);
     return 0;
@@ -719,10 +734,13 @@ static void follower_modified(void *user, struct name *n)
 
     /* While it waits to be read, what it has lost is noticed all the same: a copy of it is easier to
      * find now than later. */
-    if (!s->at_end && s->fd >= 0 && !copies_source_holds(f, s))
+    if (!s->at_end && s->fd >= 0 && !copies_source_holds(f, s)) {
         follower_stale(f, s);
-    else
-        follower_have_news(f, s);
+        return;
+    }
+    if (s->at.offset == 0 && s->fd >= 0)
+        grow_head(f, s); /* all that it is known by, until it is read */
+    follower_have_news(f, s);
 }
 
 /* The name goes, with the directory that it is in: another one is called so, or nothing. */

@@ -51,6 +51,7 @@ struct follower_events {
     void (*news)(void *user, struct source *s);    /* there may be something to read */
     void (*changed)(void *user, struct source *s); /* other path, more head, other file */
     bool (*is_settled)(void *user, struct source *s);
+    struct cursor (*settled)(void *user, struct source *s); /* up to where it is */
     void (*moved)(void *user, struct source *s); /* s->at went back: its file was shortened */
     void (*left)(void *user, struct source *s); /* it is gone for good, and read to its end */
     void (*lost)(void *user, void *slot);       /* a past whose file is nowhere to be found */

@@ -140,6 +140,9 @@ void follower_say_path(struct follower *f, struct source *s, const char *path);
 /* There is more in `s` than was read, or may be. */
 void follower_have_news(struct follower *f, struct source *s);
 
+/* Whether `s`, a backup, still has only what its original has; then its place follows that one's. */
+bool follower_is_still_backup(struct follower *f, struct source *s);
+
 /* `n` leads to `s` now; `s` is what was called `n` before. */
 void follower_attach(struct follower *f, struct name *n, struct source *s, const char *path);
 void follower_set_last(struct name *n, struct source *s);

@@ -106,6 +106,11 @@ static bool rest(struct follower *f, struct source *s)
     struct source_id id = s->id;
     struct stat st;
 
+    if (s->backup)
+    {
+        follower_have_news(f, s); /* its place follows its original's */
+        return false;
+    }
     if (!may_rest(f, s, &st))
         return false;
     if ((uint64_t)st.st_size != s->seen) {

@@ -32,6 +32,19 @@ static struct map_node *find_path(const struct follower *f, struct slice path)
     return map_find(&f->past_by_path, path_hash(path));
 }
 
+/* Whether another file has the content of a past, and so much of it that it cannot be chance: logs
+ * may begin with the same lines. */
+static bool is_same_content(const struct follower *f, const struct neighbour *file,
+                            const struct follower_past *p)
+{
+    struct cursor at;
+
+    return p->at.offset > 0 && p->id.head_len > 0 &&
+           neighbour_fits(&f->scope, file, &p->id, p->at) &&
+           (file->packed != UNPACK_NONE ||
+            (identity_find_rung(f->digest, file->fd, &p->at, &at) && at.offset == p->at.offset));
+}
+
 struct follower_past *resume_find(struct follower *f, const struct neighbour *file)
 {
     const struct source_id *id = &file->id;
@@ -58,18 +71,15 @@ struct follower_past *resume_find(struct follower *f, const struct neighbour *fi
 
     /* What is left over when everything has found its own: the same content is the same log. */
     for (size_t i = 0; f->starting && f->claimed && i < f->past_count; i++) {
-        struct follower_past *p = &f->past[i];
-        struct cursor at;
-        if (!p->used && neighbour_fits(&f->scope, file, &p->id, p->at) &&
-            identity_find_rung(f->digest, file->fd, &p->at, &at)) /* it says enough */
-            return p;
+        if (!f->past[i].used && is_same_content(f, file, &f->past[i]))
+            return &f->past[i];
     }
 
     /* The same content under the same name is the same log, if a copy took the file's place. */
-    for (n = f->claimed && f->starting ? find_path(f, slice_of(path)) : NULL; n != NULL; n = map_find_next(n)) {
+    for (n = f->claimed && f->starting ? find_path(f, slice_of(path)) : NULL; n != NULL;
+         n = map_find_next(n)) {
         struct follower_past *p = CONTAINER_OF(n, struct follower_past, by_path);
-        if (!p->used && p->at.offset > 0 && slice_equal(p->path, slice_of(path)) &&
-            neighbour_fits(&f->scope, file, &p->id, p->at))
+        if (!p->used && slice_equal(p->path, slice_of(path)) && is_same_content(f, file, p))
             return p;
     }
     return NULL;
@@ -245,10 +255,19 @@ static void claim_by_handle(struct follower *f, struct follower_past *p, const c
         close(n.fd);
 }
 
+/* Whether the file of a past still has the content up to its place, or has lost a few bytes of it. */
+static bool is_same_file(const struct follower *f, const struct neighbour *n,
+                         struct follower_past *p)
+{
+    return neighbour_fits(&f->scope, n, &p->id, p->at) ||
+           identity_find_rung(f->digest, n->fd, &p->at, &p->at);
+}
+
 /* Looks for the file of a past in its directory: under another name, or a copy. */
 static void claim_past(struct follower *f, struct follower_past *p)
 {
     struct neighbours_query query = {.siblings = true, .ino = p->id.ino};
+    bool emptied = false;
     struct neighbours all;
     char path[PATH_MAX];
 
@@ -256,17 +275,21 @@ static void claim_past(struct follower *f, struct follower_past *p)
         return;
     query.path = path;
     neighbours_find(&f->scope, &query, &all);
-    /* Its own file first; then a copy, a person's backup last. */
+    /* Its own file first; then a copy, a person's backup last.  If its own file is there, but emptied,
+     * a copy was made before: then little content is enough to know it by. */
     for (int pass = 0; pass < 3; pass++)
         for (size_t i = 0; i < all.count && !p->used; i++) {
             struct neighbour *n = all.items[i];
             bool same = source_id_is_same_object(&n->id, &p->id);
             bool backup = generation_is_backup(slice_of(n->path));
 
-            if ((pass == 0 ? same : p->id.head_len > 0 && backup == (pass == 2)) &&
-                !follower_knows(f, &n->id) &&
-                (neighbour_fits(&f->scope, n, &p->id, p->at) ||
-                 (same && identity_find_rung(f->digest, n->fd, &p->at, &p->at))))
+            emptied = emptied || same;
+            if ((pass == 0 ? same && is_same_file(f, n, p)
+                           : backup == (pass == 2) &&
+                                 (is_same_content(f, n, p) ||
+                                  (emptied && !same && p->id.head_len > 0 &&
+                                   neighbour_fits(&f->scope, n, &p->id, p->at)))) &&
+                !follower_knows(f, &n->id))
                 claim(f, p, path, n);
         }
     neighbours_done(&all);
