@@ -20,7 +20,8 @@ tail   := copies follower generation glob identity missed nameless neighbours op
           resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts folders ledger state
-run    := config config_key config_keys flow guess judge lane log loop mistakes scribe sheet units
+run    := config config_key config_keys flow guess judge lane log loop \
+          mistakes scribe setup sheet units
 
 unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint escape follower \
          generation glob heap json kinesis ledger map record rooms sigv4 slice source steady unpack \

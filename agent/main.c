@@ -7,6 +7,7 @@
 #include "run/lane.h"
 #include "run/log.h"
 #include "run/loop.h"
+#include "run/setup.h"
 #include "run/version.h"
 #include "util.h"
 
@@ -51,32 +52,9 @@ static int usage(FILE *to)
 
 /* --- check --- */
 
-static struct config *load(const struct options *o)
-{
-    struct config_mistakes mistakes = {0};
-    struct config *c = NULL;
-    int r = config_load(o->config, &c, &mistakes);
-
-    config_mistakes_print(&mistakes, stderr);
-    if (r < 0 && mistakes.count == 0)
-        fprintf(stderr, "%s: %s\n", o->config, strerrordesc_np(-r));
-    config_mistakes_done(&mistakes);
-    if (r < 0)
-        return NULL;
-    if (o->state_dir != NULL) {
-        free(c->state_dir);
-        c->state_dir = strdup(o->state_dir);
-        if (c->state_dir == NULL) {
-            config_free(c);
-            return NULL;
-        }
-    }
-    return c;
-}
-
 static int command_check(const struct options *o)
 {
-    struct config *c = load(o);
+    struct config *c = setup_config(o->config, o->state_dir);
     int r = 0;
 
     if (c == NULL)
@@ -178,7 +156,7 @@ static int run_lane(const struct options *o, const struct config *c, const struc
 
 static int command_run(const struct options *o)
 {
-    struct config *c = load(o);
+    struct config *c = setup_config(o->config, o->state_dir);
     struct state state = {-1, -1, -1};
     int signal_fd, r = EXIT_FAILURE;
 
@@ -214,7 +192,7 @@ static int command_help(const struct options *o)
     return usage(stdout);
 }
 
-static const struct {
+static const struct command {
     const char *name;
     int (*run)(const struct options *o);
 } commands[] = {
@@ -224,7 +202,16 @@ static const struct {
     {"help", command_help},
 };
 
-int main(int argc, char **argv)
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* Reads options up to what is none; -1, or the exit status if that is all there is to do. */
+static int read_options(int argc, char **argv, struct options *o)
 {
     enum { OPT_STATE_DIR = 256, OPT_PRINT };
     static const struct option long_options[] = {
@@ -235,39 +222,56 @@ int main(int argc, char **argv)
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
-    struct options o = {.command = "run", .config = default_config};
-    struct timespec began;
 
-    (void)clock_gettime(CLOCK_REALTIME, &began);
-    o.began_ns = (int64_t)began.tv_sec * 1000000000 + began.tv_nsec;
-
-    for (int c; (c = getopt_long(argc, argv, "c:hV", long_options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "+c:hV", long_options, NULL)) != -1;) {
         switch (c) {
         case 'c':
-            o.config = optarg;
+            o->config = optarg;
             break;
         case OPT_STATE_DIR:
-            o.state_dir = optarg;
+            o->state_dir = optarg;
             break;
         case OPT_PRINT:
-            o.print = true;
+            o->print = true;
             break;
         case 'h':
             return usage(stdout);
         case 'V':
-            return command_version(&o);
+            return command_version(o);
         default:
             return usage(stderr);
         }
     }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.command = "run", .config = default_config};
+    const struct command *command;
+    struct timespec began;
+    int r;
+
+    (void)clock_gettime(CLOCK_REALTIME, &began);
+    o.began_ns = (int64_t)began.tv_sec * 1000000000 + began.tv_nsec;
+
+    /* Options may stand before the command and behind it. */
+    r = read_options(argc, argv, &o);
+    if (r >= 0)
+        return r;
     if (optind < argc)
         o.command = argv[optind++];
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        if (strcmp(commands[i].name, o.command) == 0 && optind == argc)
-            return commands[i].run(&o);
-    if (optind < argc)
-        fprintf(stderr, "kinetail: '%s' is too much after '%s'\n\n", argv[optind], o.command);
-    else
+    command = find_command(o.command);
+    if (command == NULL) {
         fprintf(stderr, "kinetail: '%s' is not a command\n\n", o.command);
-    return usage(stderr);
+        return usage(stderr);
+    }
+    r = read_options(argc, argv, &o);
+    if (r >= 0)
+        return r;
+    if (optind < argc) {
+        fprintf(stderr, "kinetail: '%s' is too much after '%s'\n\n", argv[optind], o.command);
+        return usage(stderr);
+    }
+    return command->run(&o);
 }
