@@ -20,7 +20,7 @@ tail   := copies follower generation glob identity missed nameless neighbours op
           resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts folders ledger state
-run    := config config_key config_keys flow guess judge lane log loop \
+run    := checkpoint_command config config_key config_keys flow guess judge lane log look loop \
           mistakes scribe setup sheet units
 
 unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint escape follower \

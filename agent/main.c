@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "disk.h"
 #include "keep/state.h"
+#include "run/checkpoint_command.h"
 #include "run/config.h"
 #include "run/lane.h"
 #include "run/log.h"
@@ -31,6 +32,8 @@ struct options {
     int64_t began_ns; /* wall time at which we were started */
     const char *command, *config, *state_dir;
     bool print;
+    int rest_count; /* what stands behind a command that reads it itself */
+    char **rest;
 };
 
 static int usage(FILE *to)
@@ -39,6 +42,7 @@ static int usage(FILE *to)
           "\n"
           "  kinetail [run]              follow the files of all flows, in the foreground\n"
           "  kinetail check [--print]    report every mistake in the configuration\n"
+          "  kinetail checkpoint ...     the positions: list, show, set, verify (--help)\n"
           "  kinetail version            say which version this is\n"
           "\n"
           "  -c, --config FILE           the configuration (default /etc/kinetail/kinetail.conf)\n"
@@ -179,6 +183,11 @@ out:
     return r;
 }
 
+static int command_checkpoint(const struct options *o)
+{
+    return checkpoint_command(o->rest_count, o->rest, o->config, o->state_dir);
+}
+
 static int command_version(const struct options *o)
 {
     (void)o;
@@ -195,11 +204,13 @@ static int command_help(const struct options *o)
 static const struct command {
     const char *name;
     int (*run)(const struct options *o);
+    bool reads_rest; /* of the arguments, itself */
 } commands[] = {
-    {"run", command_run},
-    {"check", command_check},
-    {"version", command_version},
-    {"help", command_help},
+    {"run", command_run, false},
+    {"check", command_check, false},
+    {"checkpoint", command_checkpoint, true},
+    {"version", command_version, false},
+    {"help", command_help, false},
 };
 
 static const struct command *find_command(const char *name)
@@ -265,6 +276,11 @@ int main(int argc, char **argv)
     if (command == NULL) {
         fprintf(stderr, "kinetail: '%s' is not a command\n\n", o.command);
         return usage(stderr);
+    }
+    if (command->reads_rest) {
+        o.rest_count = argc - optind;
+        o.rest = argv + optind;
+        return command->run(&o);
     }
     r = read_options(argc, argv, &o);
     if (r >= 0)
