@@ -50,6 +50,7 @@ struct command {
     struct checkpoint *store;
     struct checkpoint_report report;
     struct digest *digest;
+    struct look_dir beside;
     struct buf line;
     struct buf shown[COMMAND_SHOWN]; /* a ring */
     unsigned shown_count;
@@ -473,7 +474,8 @@ static const char *problem_of(struct command *c, const struct checkpoint_slot *s
     if (l->state == LOOK_OK || l->state == LOOK_BEHIND)
         return NULL;
     (void)checkpoint_path(s, path);
-    if (l->state != LOOK_UNREADABLE && look_beside(c->digest, path, checkpoint_id(s), &at, beside))
+    if (l->state != LOOK_UNREADABLE &&
+        look_beside(c->digest, &c->beside, path, checkpoint_id(s), &at, beside))
         return NULL; /* it is called otherwise, and goes on from there */
     buf_reset(&c->line);
     if (l->state == LOOK_UNREADABLE)
@@ -520,7 +522,7 @@ static void show_source(struct command *c, const struct checkpoint_slot *s, cons
     problem = problem_of(c, s, l);
     if (problem != NULL)
         printf("           %s\n", problem);
-    else if (!has_lag(l) && look_beside(c->digest, path, id, &at, beside))
+    else if (!has_lag(l) && look_beside(c->digest, &c->beside, path, id, &at, beside))
         printf("  now      %s\n", show_text(c, beside));
     printf("  inode    %" PRIu64 "\n", id->ino);
     printf("  device   %" PRIu64 " (%u:%u)\n", id->dev, major(id->dev), minor(id->dev));
@@ -1085,6 +1087,7 @@ int checkpoint_command(int argc, char **argv, const char *config, const char *st
         close(c.dir_fd);
     config_free(c.config);
     digest_free(c.digest);
+    look_dir_done(&c.beside);
     buf_done(&c.line);
     for (size_t i = 0; i < COMMAND_SHOWN; i++)
         buf_done(&c.shown[i]);

@@ -6,11 +6,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { LOOK_STEP = 64 * 1024 };
+enum { LOOK_STEP = 64 * 1024, LOOK_FIRST_ENTRIES = 64 };
 
 const char *look_word(enum look_state state)
 {
@@ -118,35 +120,124 @@ static bool is_it(struct digest *d, const char *path, const struct source_id *id
     return it;
 }
 
-bool look_beside(struct digest *d, const char *path, const struct source_id *id,
-                 const struct cursor *at, char ret_path[PATH_MAX])
+struct look_entry {
+    uint64_t ino;
+    char *name; /* by_name owns it */
+};
+
+static int compare_names(const void *a, const void *b)
 {
-    const char *slash = strrchr(path, '/'), *name;
-    char dir_path[PATH_MAX];
-    bool found = false;
-    DIR *dir;
+    return strcmp(((const struct look_entry *)a)->name, ((const struct look_entry *)b)->name);
+}
+
+static int compare_inos(const void *a, const void *b)
+{
+    uint64_t x = ((const struct look_entry *)a)->ino, y = ((const struct look_entry *)b)->ino;
+
+    return x < y ? -1 : x > y ? 1 : 0;
+}
+
+void look_dir_done(struct look_dir *dir)
+{
+    for (size_t i = 0; i < dir->count; i++)
+        free(dir->by_name[i].name);
+    free(dir->by_name);
+    free(dir->by_ino);
+    *dir = (struct look_dir){0};
+}
+
+/* Lists what a directory holds; no more than fits into memory. */
+static void list_names(struct look_dir *dir)
+{
+    DIR *d = opendir(dir->path);
+    size_t room = 0;
+
+    if (d == NULL)
+        return;
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        if (dir->count == room) {
+            size_t bigger = MAX(2 * room, (size_t)LOOK_FIRST_ENTRIES);
+            struct look_entry *more = reallocarray(dir->by_name, bigger, sizeof(*more));
+            if (more == NULL)
+                break;
+            dir->by_name = more;
+            room = bigger;
+        }
+        dir->by_name[dir->count] = (struct look_entry){e->d_ino, strdup(e->d_name)};
+        if (dir->by_name[dir->count].name == NULL)
+            break;
+        dir->count++;
+    }
+    closedir(d);
+}
+
+static void list_dir(struct look_dir *dir, const char *path)
+{
+    if (strcmp(dir->path, path) == 0)
+        return;
+    look_dir_done(dir);
+    (void)snprintf(dir->path, sizeof dir->path, "%s", path);
+    list_names(dir);
+    if (dir->count == 0)
+        return;
+    dir->by_ino = calloc(dir->count, sizeof(*dir->by_ino));
+    if (dir->by_ino == NULL) {
+        look_dir_done(dir);
+        return;
+    }
+    qsort(dir->by_name, dir->count, sizeof(*dir->by_name), compare_names);
+    memcpy(dir->by_ino, dir->by_name, dir->count * sizeof(*dir->by_ino));
+    qsort(dir->by_ino, dir->count, sizeof(*dir->by_ino), compare_inos);
+}
+
+/* The first of `all` that is not before `key`. */
+static size_t first_not_before(const struct look_entry *all, size_t count,
+                               const struct look_entry *key,
+                               int (*compare)(const void *, const void *))
+{
+    size_t from = 0, to = count;
+
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+
+        if (compare(&all[middle], key) < 0)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+bool look_beside(struct digest *d, struct look_dir *dir, const char *path,
+                 const struct source_id *id, const struct cursor *at, char ret_path[PATH_MAX])
+{
+    struct look_entry key = {.ino = id->ino};
+    const char *slash = strrchr(path, '/');
+    char dir_path[PATH_MAX], name[NAME_MAX + 1];
+    size_t i, len;
 
     if (slash == NULL || snprintf(dir_path, sizeof dir_path, "%.*s", (int)(slash - path + 1),
                                   path) >= (int)sizeof dir_path)
         return false;
-    name = slash + 1;
-    dir = opendir(dir_path);
-    if (dir == NULL)
-        return false;
-    for (struct dirent *e; !found && (e = readdir(dir)) != NULL;) {
-        char other[PATH_MAX];
+    list_dir(dir, dir_path);
+    i = first_not_before(dir->by_ino, dir->count, &key, compare_inos);
+    for (; i < dir->count && dir->by_ino[i].ino == id->ino; i++)
+        if (snprintf(ret_path, PATH_MAX, "%s%s", dir_path, dir->by_ino[i].name) < PATH_MAX &&
+            is_it(d, ret_path, id, at))
+            return true;
 
-        /* A copy has the name of the file in its own: opening all files there may be dear. */
-        if ((e->d_ino != id->ino && strncmp(e->d_name, name, strlen(name)) != 0) ||
-            strcmp(e->d_name, name) == 0 ||
-            snprintf(other, sizeof other, "%s%s", dir_path, e->d_name) >= (int)sizeof other)
-            continue;
-        found = is_it(d, other, id, at);
-        if (found)
-            memcpy(ret_path, other, strlen(other) + 1);
-    }
-    closedir(dir);
-    return found;
+    /* A copy has the name of the file in its own: to open all that is there may be dear. */
+    len = (size_t)snprintf(name, sizeof name, "%s", slash + 1);
+    if (len >= sizeof name)
+        return false;
+    key.name = name;
+    i = first_not_before(dir->by_name, dir->count, &key, compare_names);
+    for (; i < dir->count && strncmp(dir->by_name[i].name, name, len) == 0; i++)
+        if (dir->by_name[i].name[len] != '\0' &&
+            snprintf(ret_path, PATH_MAX, "%s%s", dir_path, dir->by_name[i].name) < PATH_MAX &&
+            is_it(d, ret_path, id, at))
+            return true;
+    return false;
 }
 
 int look_lines(int fd, uint64_t offset, uint64_t *ret_before, uint64_t *ret_after)

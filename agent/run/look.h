@@ -41,10 +41,18 @@ const char *look_word(enum look_state state);
 void look_at(struct digest *d, const char *path, const struct source_id *id,
              const struct cursor *at, struct look *ret);
 
+/* The directory that was listed last: many files of one may be missing.  The zero value is none. */
+struct look_dir {
+    char path[PATH_MAX];
+    struct look_entry *by_name, *by_ino; /* owns; count of them each */
+    size_t count;
+};
+
 /* Looks in the directory of `path` for the file under another name, or for a copy of it; true: it
- * is *ret_path. */
-bool look_beside(struct digest *d, const char *path, const struct source_id *id,
-                 const struct cursor *at, char ret_path[PATH_MAX]);
+ * is *ret_path.  What cannot be listed has nothing in it. */
+bool look_beside(struct digest *d, struct look_dir *dir, const char *path,
+                 const struct source_id *id, const struct cursor *at, char ret_path[PATH_MAX]);
+void look_dir_done(struct look_dir *dir);
 
 /* Which file is called so now.  Errors: open(2)'s; -EISDIR, -EINVAL if it is no regular file. */
 int look_identify(struct digest *d, const char *path, struct source_id *ret);
