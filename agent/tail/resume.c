@@ -263,11 +263,20 @@ static bool is_same_file(const struct follower *f, const struct neighbour *n,
            identity_find_rung(f->digest, n->fd, &p->at, &p->at);
 }
 
+/* Whether a file has what was read from a past.  A new file of its own name may begin with the same
+ * header, so there that is not enough. */
+static bool is_copy(const struct follower *f, const struct neighbour *n,
+                    const struct follower_past *p, const char *path)
+{
+    if (strcmp(n->path, path) == 0)
+        return is_same_content(f, n, p);
+    return p->id.head_len > 0 && neighbour_fits(&f->scope, n, &p->id, p->at);
+}
+
 /* Looks for the file of a past in its directory: under another name, or a copy. */
 static void claim_past(struct follower *f, struct follower_past *p)
 {
     struct neighbours_query query = {.siblings = true, .ino = p->id.ino};
-    bool emptied = false;
     struct neighbours all;
     char path[PATH_MAX];
 
@@ -275,20 +284,14 @@ static void claim_past(struct follower *f, struct follower_past *p)
         return;
     query.path = path;
     neighbours_find(&f->scope, &query, &all);
-    /* Its own file first; then a copy, a person's backup last.  If its own file is there, but emptied,
-     * a copy was made before: then little content is enough to know it by. */
+    /* Its own file first; then a copy, a person's backup last. */
     for (int pass = 0; pass < 3; pass++)
         for (size_t i = 0; i < all.count && !p->used; i++) {
             struct neighbour *n = all.items[i];
-            bool same = source_id_is_same_object(&n->id, &p->id);
-            bool backup = generation_is_backup(slice_of(n->path));
 
-            emptied = emptied || same;
-            if ((pass == 0 ? same && is_same_file(f, n, p)
-                           : backup == (pass == 2) &&
-                                 (is_same_content(f, n, p) ||
-                                  (emptied && !same && p->id.head_len > 0 &&
-                                   neighbour_fits(&f->scope, n, &p->id, p->at)))) &&
+            if ((pass == 0 ? source_id_is_same_object(&n->id, &p->id) && is_same_file(f, n, p)
+                           : generation_is_backup(slice_of(n->path)) == (pass == 2) &&
+                                 is_copy(f, n, p, path)) &&
                 !follower_knows(f, &n->id))
                 claim(f, p, path, n);
         }

@@ -116,6 +116,8 @@ static enum model_place place(void *user, const char *path)
         return MODEL_AWAY;
     if (begins_with(path, "../old/"))
         return h->rotated ? MODEL_ROTATED : MODEL_OUTSIDE;
+    if (strstr(path, ".bak") != NULL)
+        return MODEL_OUTSIDE; /* a person's, beside the log: nobody's log but by its globs */
     return history_is_generation(path) ? MODEL_GENERATION : MODEL_OUTSIDE;
 }
 
