@@ -23,6 +23,14 @@ bool copies_is_backup(const struct follower *f, const struct neighbour *n, const
            identity_fits(f->digest, s->fd, &n->id, whole);
 }
 
+bool copies_is_telling(const struct follower *f, const struct source *s)
+{
+    struct cursor at;
+
+    return s->fd >= 0 && s->packed == UNPACK_NONE &&
+           identity_find_rung(f->digest, s->fd, &s->at, &at) && at.offset == s->at.offset;
+}
+
 bool copies_source_holds(const struct follower *f, const struct source *s)
 {
     return s->fd >= 0 &&

@@ -22,6 +22,10 @@ bool copies_fits(const struct follower *f, const struct neighbour *n, const stru
 /* Whether all that is in a file is in the file of `s` as well. */
 bool copies_is_backup(const struct follower *f, const struct neighbour *n, const struct source *s);
 
+/* Whether what was read from `s` is so much that another file does not begin with it by chance, as
+ * with a header. */
+bool copies_is_telling(const struct follower *f, const struct source *s);
+
 /* Whether the file of `s` still is what it was. */
 bool copies_source_holds(const struct follower *f, const struct source *s);
 

@@ -122,6 +122,8 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     list_init(&s->all);
     list_init(&s->opened);
     list_init(&s->names);
+    list_init(&s->copies);
+    list_init(&s->copy);
     r = s->path == NULL ? -ENOMEM : map_insert(&f->by_ino, &s->by_ino, follower_ino_hash(id));
     if (r == 0) {
         r = f->events.met(f->events.user, s, slot);
@@ -164,12 +166,35 @@ void follower_put_after(struct source *s, struct source *predecessor)
     predecessor->before = s;
 }
 
+/* The last word of an original to its copies: what was delivered of it need not be read from them. */
+static void settle_backups(struct follower *f, const struct source *s)
+{
+    LIST_EACH(&s->copies, node, after)
+    {
+        struct source *c = CONTAINER_OF(node, struct source, copy);
+        struct cursor at;
+        int fd, why;
+
+        list_remove(node);
+        fd = f->closing ? -EBUSY : open_files_same(f, c->path, &c->id, &why);
+        if (fd < 0)
+            continue;
+        if (identity_cursor(f->digest, fd, MIN(s->at.offset, c->seen), &at) == 0) {
+            source_move(c, at);
+            f->events.moved(f->events.user, c);
+        }
+        close(fd);
+    }
+}
+
 void follower_free_source(struct follower *f, struct source *s)
 {
     struct name *ghost = s->name;
 
     assert(list_is_empty(&s->names));
     follower_release(f, s);
+    settle_backups(f, s);
+    list_remove(&s->copy);
     if (s->after != NULL)
         s->after->before = NULL;
     watch_remove(f->watch, &s->sub);
@@ -226,19 +251,23 @@ static int backup_place(const struct follower *f, const struct neighbour *copy, 
 /* Whether a backup still has only what its original has; then its place follows that one's. */
 bool follower_is_still_backup(struct follower *f, struct source *s)
 {
+    enum copies_verdict verdict = COPIES_NONE;
     struct neighbour now;
     struct cursor at;
     struct source *of = NULL;
-    bool is;
 
     (void)snprintf(now.path, sizeof now.path, "%s", s->path);
     if (neighbour_open(&f->scope, &now) < 0)
         return false;
-    is = source_id_is_same_object(&now.id, &s->id) &&
-         copies_judge(f, s->path, &now, &of) == COPIES_BACKUP && backup_place(f, &now, of, &at) == 0;
+    if (source_id_is_same_object(&now.id, &s->id))
+        verdict = copies_judge(f, s->path, &now, &of);
+    if (verdict == COPIES_BACKUP && backup_place(f, &now, of, &at) < 0)
+        verdict = COPIES_NONE;
     close(now.fd);
-    if (!is)
-        return false;
+    list_remove(&s->copy);
+    if (verdict != COPIES_BACKUP)
+        return verdict == COPIES_WAIT;
+    list_append(&of->copies, &s->copy);
     if (at.offset != s->at.offset) {
         source_move(s, at);
         f->events.moved(f->events.user, s);
@@ -258,7 +287,7 @@ void follower_have_news(struct follower *f, struct source *s)
     f->events.news(f->events.user, s);
 }
 
-static void grow_head(struct follower *f, struct source *s)
+void follower_grow_head(struct follower *f, struct source *s)
 {
     if (s->packed == UNPACK_NONE && s->id.head_len < SOURCE_HEAD_MAX &&
         identity_grow_head(f->digest, s->fd, &s->id))
@@ -270,7 +299,7 @@ void follower_at_end(struct follower *f, struct source *s)
     s->at_end = s->caught_up = true;
     s->looked_ns = follower_wall_ns();
     if (s->at.offset == 0)
-        grow_head(f, s); /* by the half line that is there: else nothing tells if it goes */
+        follower_grow_head(f, s); /* by the half line that is there: else nothing tells if it goes */
     follower_release(f, s);
     open_files_trim(f->descriptors, NULL);
 }
@@ -289,7 +318,7 @@ void follower_was_read(struct follower *f, struct source *s)
         list_remove(&s->all);
         list_append(&f->named, &s->all);
     }
-    grow_head(f, s);
+    follower_grow_head(f, s);
 }
 
 /* --- names and files --- */
@@ -482,7 +511,8 @@ static int defer(struct follower *f, struct name *n, const struct neighbour *fil
     if (more == NULL)
         return -ENOMEM;
     f->deferred = more;
-    f->deferred[f->deferred_count++] = (struct deferred){n, neighbour_born_ns(file)};
+    f->deferred[f->deferred_count++] =
+        (struct deferred){n, neighbour_born_ns(file), file->id.ino};
     return 0;
 }
 
@@ -501,6 +531,7 @@ static int settle_copy(struct follower *f, struct name *n, const char *path,
     log_info("flow %s: '%s': is a copy of '%s'; not read again", follower_flow(f), path, of->path);
     s->at_end = s->caught_up = s->backup = true;
     s->seen = copy->facts.size;
+    list_append(&of->copies, &s->copy);
     follower_attach(f, n, s, path);
     return 0;
 }
@@ -557,7 +588,7 @@ static int meet(struct follower *f, struct name *n, const char *path, struct nei
     if (past == NULL)
         return meet_stranger(f, n, path, file);
     /* One that an earlier run knew as a backup is one still, if its original is there. */
-    is_backup = copies_judge(f, path, file, &of) == COPIES_BACKUP;
+    is_backup = copies_judge(f, path, file, &of) != COPIES_NONE;
     r = resume_past(f, past, file, &s);
     if (r < 0)
         return r;
@@ -617,7 +648,7 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
     if (s != NULL && s == n->source) {
         /* Its first content may be in a copy only; and if a file appeared, but this one was seen
          * before, it may have been another one that is gone again. */
-        if (n->appearances > 0 || (n->copied && s->at.offset == 0 && s->id.head_len == 0))
+        if (n->appearances > 0 || (n->copied && s->at.offset == 0))
             (void)missed_read(f, path, NULL);
         follower_have_news(f, s);
     } else {
@@ -727,6 +758,18 @@ static void follower_look(void *user, struct name *n)
     n->copied = n->modified = false;
 }
 
+/* Whether the file of `s` has shrunk since the last event, or is not what it was. */
+static bool has_lost(const struct follower *f, struct source *s)
+{
+    struct stat st;
+    uint64_t before = s->grown;
+
+    if (fstat(s->fd, &st) < 0)
+        return false;
+    s->grown = (uint64_t)st.st_size;
+    return s->grown < before || !copies_source_holds(f, s);
+}
+
 static void follower_modified(void *user, struct name *n)
 {
     struct follower *f = user;
@@ -734,12 +777,12 @@ static void follower_modified(void *user, struct name *n)
 
     /* While it waits to be read, what it has lost is noticed all the same: a copy of it is easier to
      * find now than later. */
-    if (!s->at_end && s->fd >= 0 && !copies_source_holds(f, s)) {
+    if (!s->at_end && s->fd >= 0 && has_lost(f, s)) {
         follower_stale(f, s);
         return;
     }
     if (s->at.offset == 0 && s->fd >= 0)
-        grow_head(f, s); /* all that it is known by, until it is read */
+        follower_grow_head(f, s); /* all that it is known by, until it is read */
     follower_have_news(f, s);
 }
 

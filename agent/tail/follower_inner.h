@@ -44,6 +44,8 @@ static const int64_t follower_second_ns = INT64_C(1000000000);
 struct finished {
     struct source_id id;
     struct cursor at;
+    uint64_t path_hash; /* of what it was called last */
+    bool telling;       /* so much content that another file does not have it by chance */
 };
 
 /* A file that could not be read at the first start: what it had then is not wanted. */
@@ -55,6 +57,7 @@ struct unread {
 struct deferred {
     struct name *name;
     int64_t born_ns;
+    uint64_t ino;
 };
 
 struct follower {
@@ -136,6 +139,9 @@ void follower_identify(struct follower *f, struct source *s, const struct source
 
 /* `s` is called `path`, and everybody who keeps that is told. */
 void follower_say_path(struct follower *f, struct source *s, const char *path);
+
+/* Takes more of its beginning into the head that it is known by, if there is more. */
+void follower_grow_head(struct follower *f, struct source *s);
 
 /* There is more in `s` than was read, or may be. */
 void follower_have_news(struct follower *f, struct source *s);

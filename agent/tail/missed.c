@@ -44,14 +44,18 @@ static struct source *read_stranger(struct follower *f, struct neighbour *n, str
 static bool was_read(const struct follower *f, const struct neighbour *n)
 {
     size_t count = MIN(f->finished_next, (size_t)FOLLOWER_FINISHED);
+    struct slice was = generation_strip_packing(slice_of(n->path));
 
     LIST_EACH(&f->nameless, node, after)
     {
-        if (copies_fits(f, n, source_of(node)))
+        const struct source *s = source_of(node);
+        if ((slice_equal(was, slice_of(s->path)) || copies_is_telling(f, s)) &&
+            copies_fits(f, n, s))
             return true;
     }
     for (size_t i = 0; i < count; i++)
-        if (neighbour_fits(&f->scope, n, &f->finished[i].id, f->finished[i].at))
+        if ((f->finished[i].telling || f->finished[i].path_hash == map_hash_slice(0, was)) &&
+            neighbour_fits(&f->scope, n, &f->finished[i].id, f->finished[i].at))
             return true;
     return false;
 }

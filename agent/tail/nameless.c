@@ -2,6 +2,7 @@
  * them, so they are read on until they have been quiet for a grace time; then what is left without a
  * newline leaves as a last record. */
 #include "run/log.h"
+#include "tail/copies.h"
 #include "tail/follower_inner.h"
 
 #include <errno.h>
@@ -101,7 +102,9 @@ bool nameless_let_go(struct follower *f, struct source *s)
     if (!s->at_end || !s->ending || !f->events.is_settled(f->events.user, s))
         return false;
     f->events.left(f->events.user, s);
-    f->finished[f->finished_next++ % FOLLOWER_FINISHED] = (struct finished){s->id, s->at};
+    f->finished[f->finished_next++ % FOLLOWER_FINISHED] =
+        (struct finished){s->id, s->at, map_hash_slice(0, slice_of(s->path)),
+                          copies_is_telling(f, s)};
     follower_free_source(f, s);
     return true;
 }
@@ -206,6 +209,13 @@ void follower_finish(struct follower *f)
     LIST_EACH(&f->nameless, node, after)
     {
         (void)nameless_let_go(f, source_of(node));
+    }
+
+    /* What nothing was read of is known by its beginning alone. */
+    LIST_EACH(&f->named, node, after)
+    {
+        if (source_of(node)->at.offset == 0 && source_of(node)->fd >= 0)
+            follower_grow_head(f, source_of(node));
     }
 }
 

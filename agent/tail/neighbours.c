@@ -227,6 +227,15 @@ void neighbours_find(const struct neighbours_scope *scope, const struct neighbou
     neighbours_sort(ret);
 }
 
+struct neighbour *neighbours_copy(const struct neighbours *all, size_t i, int64_t since_ns)
+{
+    size_t older = 0;
+
+    while (older < all->count && neighbour_born_ns(all->items[older]) < since_ns)
+        older++;
+    return i < all->count - older ? all->items[older + i] : all->items[all->count - 1 - i];
+}
+
 void neighbours_done(struct neighbours *all)
 {
     for (size_t i = 0; i < all->count; i++)

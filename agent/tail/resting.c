@@ -90,7 +90,7 @@ static bool may_rest(const struct follower *f, struct source *s, struct stat *st
     char path[PATH_MAX];
 
     if (s->names.next != s->names.prev || n->last != NULL || !list_is_empty(&n->looking) ||
-        n->appearances > 0 || !s->at_end || s->ending || s->after != NULL || s->before != NULL ||
+        n->appearances > 0 || !s->at_end || s->seen != s->at.offset || s->ending || s->after != NULL || s->before != NULL ||
         !f->events.is_settled(f->events.user, s))
         return false;
 

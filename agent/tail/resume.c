@@ -45,6 +45,28 @@ static bool is_same_content(const struct follower *f, const struct neighbour *fi
             (identity_find_rung(f->digest, file->fd, &p->at, &at) && at.offset == p->at.offset));
 }
 
+static bool past_path(const struct follower_past *p, char to[PATH_MAX])
+{
+    return snprintf(to, PATH_MAX, "%.*s", SLICE_ARG(p->path)) < PATH_MAX && to[0] == '/';
+}
+
+static struct slice base_name(const char *path)
+{
+    return generation_strip_packing(slice_of(strrchr(path, '/') + 1));
+}
+
+/* Whether a file has what was read from a past.  A new file of the log's own name may begin with the
+ * same header, so there that is not enough. */
+static bool is_copy(const struct follower *f, const struct neighbour *n,
+                    const struct follower_past *p, const char *path)
+{
+    struct slice name = base_name(n->path), was = base_name(path);
+
+    if (n->packed == UNPACK_NONE && (slice_equal(name, was) || generation_is_of(was, name)))
+        return is_same_content(f, n, p);
+    return p->id.head_len > 0 && neighbour_fits(&f->scope, n, &p->id, p->at);
+}
+
 struct follower_past *resume_find(struct follower *f, const struct neighbour *file)
 {
     const struct source_id *id = &file->id;
@@ -70,9 +92,13 @@ struct follower_past *resume_find(struct follower *f, const struct neighbour *fi
     }
 
     /* What is left over when everything has found its own: the same content is the same log. */
-    for (size_t i = 0; f->starting && f->claimed && i < f->past_count; i++) {
-        if (!f->past[i].used && is_same_content(f, file, &f->past[i]))
-            return &f->past[i];
+    for (size_t i = 0; f->claimed && i < f->past_count; i++) {
+        struct follower_past *p = &f->past[i];
+        char was[PATH_MAX];
+        if (!p->used && past_path(p, was) &&
+            (is_same_content(f, file, p) || (generation_is_of(base_name(path), base_name(was)) &&
+                                             is_copy(f, file, p, was))))
+            return p;
     }
 
     /* The same content under the same name is the same log, if a copy took the file's place. */
@@ -219,11 +245,6 @@ static void give_up_past(struct follower *f, struct follower_past *p, const char
     f->events.lost(f->events.user, p->slot);
 }
 
-static bool past_path(const struct follower_past *p, char to[PATH_MAX])
-{
-    return snprintf(to, PATH_MAX, "%.*s", SLICE_ARG(p->path)) < PATH_MAX && to[0] == '/';
-}
-
 /* The file of a past is found.  The descriptor goes with it. */
 static void claim(struct follower *f, struct follower_past *p, const char *was, struct neighbour *n)
 {
@@ -263,39 +284,40 @@ static bool is_same_file(const struct follower *f, const struct neighbour *n,
            identity_find_rung(f->digest, n->fd, &p->at, &p->at);
 }
 
-/* Whether a file has what was read from a past.  A new file of its own name may begin with the same
- * header, so there that is not enough. */
-static bool is_copy(const struct follower *f, const struct neighbour *n,
-                    const struct follower_past *p, const char *path)
+/* Looks for the file of a past beside `path`: under another name, or a copy. */
+static void claim_beside(struct follower *f, struct follower_past *p, const char *was,
+                         const char *path)
 {
-    if (strcmp(n->path, path) == 0)
-        return is_same_content(f, n, p);
-    return p->id.head_len > 0 && neighbour_fits(&f->scope, n, &p->id, p->at);
-}
-
-/* Looks for the file of a past in its directory: under another name, or a copy. */
-static void claim_past(struct follower *f, struct follower_past *p)
-{
-    struct neighbours_query query = {.siblings = true, .ino = p->id.ino};
+    const struct neighbours_query query = {.path = path, .siblings = true, .ino = p->id.ino};
     struct neighbours all;
-    char path[PATH_MAX];
 
-    if (p->used || !past_path(p, path))
-        return;
-    query.path = path;
     neighbours_find(&f->scope, &query, &all);
     /* Its own file first; then a copy, a person's backup last. */
     for (int pass = 0; pass < 3; pass++)
         for (size_t i = 0; i < all.count && !p->used; i++) {
-            struct neighbour *n = all.items[i];
+            struct neighbour *n = neighbours_copy(&all, i, f->settings.alive_ns);
 
             if ((pass == 0 ? source_id_is_same_object(&n->id, &p->id) && is_same_file(f, n, p)
                            : generation_is_backup(slice_of(n->path)) == (pass == 2) &&
                                  is_copy(f, n, p, path)) &&
                 !follower_knows(f, &n->id))
-                claim(f, p, path, n);
+                claim(f, p, was, n);
         }
     neighbours_done(&all);
+}
+
+/* Looks for the file of a past wherever it may be; beside its other names as well, if it had some. */
+static void claim_past(struct follower *f, struct follower_past *p)
+{
+    char path[PATH_MAX], other[PATH_MAX];
+
+    if (p->used || !past_path(p, path))
+        return;
+    claim_beside(f, p, path, path);
+    for (size_t i = 0; i < f->deferred_count && !p->used; i++)
+        if (f->deferred[i].ino == p->id.ino && roster_path(f->deferred[i].name, other) == 0 &&
+            strcmp(other, path) != 0)
+            claim_beside(f, p, path, other);
     if (!p->used)
         claim_by_handle(f, p, path);
 }

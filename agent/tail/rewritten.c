@@ -43,7 +43,7 @@ static struct neighbour *find_copy(struct follower *f, const struct source *s,
     /* A rotation's copy is what is looked for; a person's backup will do. */
     for (int backup = 0; backup <= 1; backup++)
         for (size_t i = 0; i < all->count; i++) {
-            struct neighbour *n = all->items[i];
+            struct neighbour *n = neighbours_copy(all, i, s->looked_ns);
 
             if (generation_is_backup(slice_of(n->path)) != (backup == 1) ||
                 follower_find_finished(f, &n->id) != NULL || !copies_fits(f, n, s))

@@ -18,6 +18,8 @@
 enum {
     ROSTER_DEPTH_MAX = 64, /* directories below "/": a loop of links ends here */
     ROSTER_SELF_MASK = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
+    /* A directory does not tell that it was removed while we have a file of it open. */
+    ROSTER_PASSAGE_MASK = ROSTER_SELF_MASK | IN_DELETE,
     ROSTER_DIR_MASK =
         ROSTER_SELF_MASK | IN_ATTRIB | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE,
 };
@@ -536,7 +538,7 @@ void dir_scan(struct roster_dir *d, enum roster_work work)
     if (!has_files && !needs_list)
         dir_try_literals(d, fd, work);
     if (!has_files && !needs_list && dir_is_passage(d, fd))
-        dir_watch(d, fd, ROSTER_SELF_MASK);
+        dir_watch(d, fd, ROSTER_PASSAGE_MASK);
     else
         dir_watch(d, fd, has_files ? ROSTER_DIR_MASK | IN_MODIFY : ROSTER_DIR_MASK);
     LIST_EACH(&d->children, node, after)

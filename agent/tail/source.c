@@ -243,5 +243,5 @@ struct cursor source_cursor(struct source *s, const struct reader *r,
 void source_move(struct source *s, struct cursor to)
 {
     s->at = to;
-    s->scanned = s->zeros = 0;
+    s->scanned = s->zeros = s->grown = 0;
 }

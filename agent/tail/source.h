@@ -49,8 +49,10 @@ struct source {
     struct list names; /* of ours that lead to it; more than one are hard links, and rare */
     struct name *name; /* the one that `path` is from; without names: the one it had last */
     struct source *after, *before; /* read `after` to its end first */
+    struct list copies, copy;      /* its backups; of a backup: in its original's copies, or alone */
     struct watch_sub sub;          /* on the inode, once it has no name */
     uint64_t quiet_since_ms;
+    uint64_t grown;    /* how long it was at the last event, while it waits to be read */
     int64_t looked_ns; /* when it was read last, by the clock that births are taken from */
     uint64_t dropped; /* hash of what it was called when its directory went; 0: it did not */
     bool caught_up; /* the last read found nothing more */

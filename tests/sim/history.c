@@ -318,6 +318,8 @@ void history_start(struct history *h)
 
 void history_stop(struct history *h)
 {
+    if (!h->wild)
+        sim_tick(); /* what was written before is older than the last look */
     sim_stop(&h->world);
     h->model.partial = h->model.partial || h->world.throttled != h->throttled;
     model_ended(&h->model, true);
@@ -325,6 +327,8 @@ void history_stop(struct history *h)
 
 void history_kill(struct history *h)
 {
+    if (!h->wild)
+        sim_tick();
     sim_kill(&h->world);
     h->model.partial = h->model.partial || h->world.throttled != h->throttled;
     model_ended(&h->model, false);
@@ -376,6 +380,8 @@ void history_begin(struct history *h, const struct history_options *o, uint64_t 
     h->globs = (unsigned)random_below(&r, GLOBS_COUNT);
     if (o->globs < GLOBS_COUNT)
         h->globs = o->globs;
+    if (all_globs[h->globs].count > 1)
+        h->rotated = false; /* two flows would each take what lies there for their own */
     h->lines_max = o->lines_max;
     for (size_t i = 0; i < all_globs[h->globs].count; i++) {
         flows[i] = all_globs[h->globs].flows[i];

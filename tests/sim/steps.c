@@ -255,7 +255,8 @@ static bool step_shorten(struct history *h, unsigned log)
     last = f->lines[f->count - 1];
     if (last->shared || last->len < 6)
         return false;
-    bytes = history_chance(h, 30) ? last->len + 1 : 1 + (uint32_t)history_arg(h, 5);
+    /* Its newline alone, put back later, nobody could tell from before. */
+    bytes = history_chance(h, 30) ? last->len + 1 : 2 + (uint32_t)history_arg(h, 4);
     history_say("  shorten %s by %u bytes%s\n", history_logs[log], bytes,
                 bytes == last->len + 1 ? ", a whole line" : "");
     MUST(truncate(history_disk(h, history_logs[log]), size - bytes) == 0);
@@ -607,8 +608,9 @@ static bool step_pass(struct history *h, unsigned log)
     uint64_t ms = history_arg(h, history_chance(h, 20) ? 5000 : 50);
 
     (void)log;
-    if (history_chance(h, 4))
-        ms = 70 * 1000; /* what has no name is done with */
+    /* What has no name is done with; and then, if it comes back, another start knows nothing of it. */
+    if (history_chance(h, 4) && h->moved == NULL)
+        ms = 70 * 1000;
     history_say("  %llu ms pass\n", (unsigned long long)ms);
     history_pass(h, ms);
     return true;
