@@ -98,36 +98,15 @@ static enum copies_verdict judge_by_name(struct follower *f, const struct neighb
     return verdict;
 }
 
-/* A backup, whose original may have been rotated away since: it is one of its generations. */
-static enum copies_verdict judge_backup(struct follower *f, const char *path,
-                                        const struct neighbour *n, struct source **ret_of)
-{
-    const struct neighbours_query query = {.path = path, .siblings = true};
-    enum copies_verdict verdict = COPIES_NONE;
-    struct neighbours all;
-
-    neighbours_find(&f->scope, &query, &all);
-    for (size_t i = 0; i < all.count && verdict == COPIES_NONE; i++) {
-        struct name *resting = resting_find(f, &all.items[i]->id);
-
-        *ret_of = resting != NULL ? resting_wake(f, resting) : follower_find(f, &all.items[i]->id);
-        verdict = judge_by(f, n, *ret_of);
-    }
-    neighbours_done(&all);
-    return verdict;
-}
-
 enum copies_verdict copies_judge(struct follower *f, const char *path, const struct neighbour *n,
                                  struct source **ret_of)
 {
     struct name *base = follower_find_base(f, path);
-    enum copies_verdict verdict = COPIES_NONE;
 
-    if (n->facts.size == 0) /* there is nothing to read, and a copy begins so */
-        return base != NULL ? COPIES_WAIT : COPIES_NONE;
-    if (base != NULL)
-        verdict = judge_by_name(f, n, base, ret_of);
-    if (verdict == COPIES_NONE && generation_is_backup(slice_of(strrchr(path, '/') + 1)))
-        verdict = judge_backup(f, path, n, ret_of);
-    return verdict;
+    /* What a person has copied and the globs mean is a log like any other. */
+    if (base == NULL || generation_is_backup(slice_of(strrchr(path, '/') + 1)))
+        return COPIES_NONE;
+    if (n->facts.size == 0)
+        return COPIES_WAIT; /* there is nothing to read, and a copy begins so */
+    return judge_by_name(f, n, base, ret_of);
 }

@@ -259,7 +259,7 @@ bool follower_is_still_backup(struct follower *f, struct source *s)
     (void)snprintf(now.path, sizeof now.path, "%s", s->path);
     if (neighbour_open(&f->scope, &now) < 0)
         return false;
-    if (source_id_is_same_object(&now.id, &s->id))
+    if (source_id_is_same_object(&now.id, &s->id) && now.facts.size > 0)
         verdict = copies_judge(f, s->path, &now, &of);
     if (verdict == COPIES_BACKUP && backup_place(f, &now, of, &at) < 0)
         verdict = COPIES_NONE;
@@ -588,11 +588,11 @@ static int meet(struct follower *f, struct name *n, const char *path, struct nei
     if (past == NULL)
         return meet_stranger(f, n, path, file);
     /* One that an earlier run knew as a backup is one still, if its original is there. */
-    is_backup = copies_judge(f, path, file, &of) != COPIES_NONE;
+    is_backup = file->facts.size > 0 && copies_judge(f, path, file, &of) != COPIES_NONE;
     r = resume_past(f, past, file, &s);
     if (r < 0)
         return r;
-    s->backup = is_backup;
+    s->backup = s->at_end = is_backup;
     follow(f, n, path, s);
     f->events.changed(f->events.user, s);
     return 0;

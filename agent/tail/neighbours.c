@@ -227,13 +227,29 @@ void neighbours_find(const struct neighbours_scope *scope, const struct neighbou
     neighbours_sort(ret);
 }
 
-struct neighbour *neighbours_copy(const struct neighbours *all, size_t i, int64_t since_ns)
+static void reverse(struct neighbour **items, size_t count)
 {
-    size_t older = 0;
+    for (size_t i = 0; i < count / 2; i++) {
+        struct neighbour *last = items[count - 1 - i];
+        items[count - 1 - i] = items[i];
+        items[i] = last;
+    }
+}
 
-    while (older < all->count && neighbour_born_ns(all->items[older]) < since_ns)
-        older++;
-    return i < all->count - older ? all->items[older + i] : all->items[all->count - 1 - i];
+void neighbours_sort_copies(struct neighbours *all, int64_t since_ns, int64_t written_ns)
+{
+    size_t young = 0;
+
+    /* A stable partition: those that are young enough move to the front. */
+    for (size_t i = 0; i < all->count; i++) {
+        struct neighbour *n = all->items[i];
+
+        if (neighbour_born_ns(n) < (n->packed == UNPACK_NONE ? since_ns : written_ns))
+            continue;
+        memmove(all->items + young + 1, all->items + young, (i - young) * sizeof(*all->items));
+        all->items[young++] = n;
+    }
+    reverse(all->items + young, all->count - young);
 }
 
 void neighbours_done(struct neighbours *all)

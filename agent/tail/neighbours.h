@@ -64,9 +64,10 @@ bool neighbours_is_older(const char *dir, const char *name, int64_t since_ns);
 
 void neighbours_drop_last(struct neighbours *all);
 void neighbours_sort(struct neighbours *all);
-/* The i-th neighbour in the order in which a copy is to be looked for that was made at `since_ns` or
- * later: the oldest of those first, then the others, the youngest first. */
-struct neighbour *neighbours_copy(const struct neighbours *all, size_t i, int64_t since_ns);
+/* Orders them as a copy is to be looked for that was made at `since_ns` or later (if it is
+ * compressed, of what was written at `written_ns` or later): the oldest of those first, then the
+ * others, the youngest first. */
+void neighbours_sort_copies(struct neighbours *all, int64_t since_ns, int64_t written_ns);
 
 void neighbours_done(struct neighbours *all);
 

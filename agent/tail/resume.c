@@ -292,10 +292,12 @@ static void claim_beside(struct follower *f, struct follower_past *p, const char
     struct neighbours all;
 
     neighbours_find(&f->scope, &query, &all);
+    neighbours_sort_copies(&all, f->settings.alive_ns, p->id.born_ns);
+
     /* Its own file first; then a copy, a person's backup last. */
     for (int pass = 0; pass < 3; pass++)
         for (size_t i = 0; i < all.count && !p->used; i++) {
-            struct neighbour *n = neighbours_copy(&all, i, f->settings.alive_ns);
+            struct neighbour *n = all.items[i];
 
             if ((pass == 0 ? source_id_is_same_object(&n->id, &p->id) && is_same_file(f, n, p)
                            : generation_is_backup(slice_of(n->path)) == (pass == 2) &&

@@ -41,9 +41,10 @@ static struct neighbour *find_copy(struct follower *f, const struct source *s,
                                    struct neighbours *all)
 {
     /* A rotation's copy is what is looked for; a person's backup will do. */
+    neighbours_sort_copies(all, s->looked_ns, s->looked_ns);
     for (int backup = 0; backup <= 1; backup++)
         for (size_t i = 0; i < all->count; i++) {
-            struct neighbour *n = neighbours_copy(all, i, s->looked_ns);
+            struct neighbour *n = all->items[i];
 
             if (generation_is_backup(slice_of(n->path)) != (backup == 1) ||
                 follower_find_finished(f, &n->id) != NULL || !copies_fits(f, n, s))

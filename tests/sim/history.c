@@ -90,7 +90,7 @@ bool history_is_generation(const char *path)
     return false;
 }
 
-static bool is_in_globs(const struct history *h, const char *path)
+bool history_means(const struct history *h, const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
 
@@ -110,7 +110,7 @@ static enum model_place place(void *user, const char *path)
 {
     const struct history *h = user;
 
-    if (is_in_globs(h, path))
+    if (history_means(h, path))
         return MODEL_GLOB;
     if (h->moved != NULL && begins_with(path, h->moved))
         return MODEL_AWAY;

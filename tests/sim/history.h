@@ -97,6 +97,9 @@ bool history_is_log(const char *path);
 /* What a rotation makes of a log's name: a.log.3, a.3.log, a.log-20261121, perhaps with .gz. */
 bool history_is_generation(const char *path);
 
+/* Whether the flows' globs mean it. */
+bool history_means(const struct history *h, const char *path);
+
 /* A name that was not there before; `format` is of "%.*s" (the log's name without .log) and "%u". */
 __attribute__((format(printf, 3, 0))) void history_new_name(struct history *h, char to[MODEL_PATH],
                                                             const char *format, unsigned log);

@@ -438,8 +438,8 @@ static bool step_backup(struct history *h, unsigned log)
     if (file < 0 || h->model.files[file].half || h->model.files[file].count == 0)
         return false;
     (void)snprintf(to, sizeof to, "%s.bak", history_logs[log]);
-    if (model_find(&h->model, to) >= 0)
-        return false;
+    if (model_find(&h->model, to) >= 0 || history_means(h, to))
+        return false; /* what the globs mean is sent, whose copy it may be */
     history_say("  copy %s to %s, and leave it as it is\n", history_logs[log], to);
     history_birth(h);
     copy_bytes(h, history_logs[log], to);
