@@ -10,7 +10,11 @@
  *
  * With --stamp each line starts with the CLOCK_MONOTONIC time, in decimal ns, at which it was
  * appended to its file; then /stats also tells how long lines took until the whole request that
- * carried them had arrived. */
+ * carried them had arrived.
+ *
+ * With --numbered each line starts with a number of its own, in decimal, from 1; then /stats also
+ * tells how many different ones came ("distinct"), how many came again ("repeated"), and the first
+ * that is missing between the lowest and the highest (0: none is). */
 #include "util.h"
 
 #include <err.h>
@@ -41,7 +45,8 @@ enum {
     RECORD_MAX = 128, /* one entry of an answer, as text */
     ANSWER_HEAD_MAX = 256,
     STATS_MAX = 1024,
-    STAMP_CHARS = 32,     /* base64 of 24 bytes: no 64-bit number is longer */
+    NUMBER_CHARS = 32, /* base64 of 24 bytes: no 64-bit number is longer */
+    NUMBERS_MAX = 64 * 1024 * 1024,
     LATENCY_STEP_US = 10, /* the histogram's grain … */
     LATENCY_STEP_NS = LATENCY_STEP_US * 1000,
     LATENCY_STEPS = 1000 * 1000, /* … and reach: 10 s */
@@ -102,11 +107,14 @@ struct counters {
     uint64_t requests, records, body_bytes, refused;
     uint64_t first_ns, last_ns; /* arrival of the first and the last PutRecords; 0: none yet */
     uint64_t stamped, unstamped, latency_max_ns;
+    uint64_t distinct, repeated, unnumbered;
+    uint64_t lowest, highest; /* numbers; 0: none yet */
 };
 
 static struct counters counters;
 static uint32_t latency[LATENCY_STEPS + 1]; /* the last step holds all that took longer */
-static bool stamp_mode;
+static uint8_t came[NUMBERS_MAX / 8 + 1];   /* a bit for each number */
+static bool stamp_mode, number_mode;
 
 static char record_list[RECORDS_MAX * RECORD_MAX]; /* each with its comma */
 static size_t record_len;
@@ -143,13 +151,13 @@ static int base64_value(char c)
 }
 
 /* The decimal number at the start of a record's data; 0 when there is none. */
-static uint64_t stamp_read(const char *data, size_t len)
+static uint64_t number_read(const char *data, size_t len)
 {
-    uint64_t stamp = 0;
+    uint64_t number = 0;
     uint32_t bits = 0;
     int have = 0;
 
-    for (size_t i = 0; i < len && i < STAMP_CHARS; i++) {
+    for (size_t i = 0; i < len && i < NUMBER_CHARS; i++) {
         int value = base64_value(data[i]);
         int byte;
 
@@ -163,14 +171,43 @@ static uint64_t stamp_read(const char *data, size_t len)
         byte = (int)(bits >> have & 0xff);
         if (byte < '0' || byte > '9')
             break;
-        stamp = stamp * 10 + (uint64_t)(byte - '0');
+        number = number * 10 + (uint64_t)(byte - '0');
     }
-    return stamp;
+    return number;
+}
+
+static bool number_came(uint64_t number)
+{
+    return (came[number / 8] & 1u << number % 8) != 0;
+}
+
+static uint64_t number_missing(void)
+{
+    for (uint64_t number = counters.lowest; number < counters.highest; number++)
+        if (!number_came(number))
+            return number;
+    return 0;
+}
+
+static void number_note(const char *data, size_t len)
+{
+    uint64_t number = number_read(data, len);
+
+    if (number == 0 || number > NUMBERS_MAX) {
+        counters.unnumbered++;
+    } else if (number_came(number)) {
+        counters.repeated++;
+    } else {
+        came[number / 8] |= (uint8_t)(1u << number % 8);
+        counters.distinct++;
+        counters.lowest = counters.lowest == 0 ? number : MIN(counters.lowest, number);
+        counters.highest = MAX(counters.highest, number);
+    }
 }
 
 static void latency_note(const char *data, size_t len, uint64_t arrival_ns)
 {
-    uint64_t stamp = stamp_read(data, len);
+    uint64_t stamp = number_read(data, len);
     uint64_t took, step;
 
     if (stamp == 0 || stamp > arrival_ns) {
@@ -223,6 +260,8 @@ static size_t records_count(const char *body, size_t len, uint64_t arrival_ns)
             break;
         if (stamp_mode)
             latency_note(data, (size_t)(at - data), arrival_ns);
+        if (number_mode)
+            number_note(data, (size_t)(at - data));
         count++;
     }
     return count;
@@ -309,11 +348,14 @@ static void answer_stats(struct conn *c)
                    "{\"requests\":%" PRIu64 ",\"records\":%" PRIu64 ",\"body_bytes\":%" PRIu64
                    ",\"refused\":%" PRIu64 ",\"first_ns\":%" PRIu64 ",\"last_ns\":%" PRIu64
                    ",\"cpu_ns\":%" PRIu64 ",\"stamped\":%" PRIu64 ",\"unstamped\":%" PRIu64
-                   ",\"p50_us\":%" PRIu64 ",\"p99_us\":%" PRIu64 ",\"max_us\":%" PRIu64 "}",
+                   ",\"p50_us\":%" PRIu64 ",\"p99_us\":%" PRIu64 ",\"max_us\":%" PRIu64
+                   ",\"distinct\":%" PRIu64 ",\"repeated\":%" PRIu64 ",\"unnumbered\":%" PRIu64
+                   ",\"missing\":%" PRIu64 "}",
                    counters.requests, counters.records, counters.body_bytes, counters.refused,
                    counters.first_ns, counters.last_ns, now_ns(CLOCK_PROCESS_CPUTIME_ID),
                    counters.stamped, counters.unstamped, latency_percentile_us(50),
-                   latency_percentile_us(99), latency_max_us());
+                   latency_percentile_us(99), latency_max_us(), counters.distinct,
+                   counters.repeated, counters.unnumbered, number_missing());
     answer_text(c, "200 OK", c->stats);
 }
 
@@ -321,6 +363,7 @@ static void answer_reset(struct conn *c)
 {
     counters = (struct counters){0};
     memset(latency, 0, sizeof latency);
+    memset(came, 0, sizeof came);
     answer_text(c, "200 OK", "{}");
 }
 
@@ -570,8 +613,9 @@ int main(int argc, char **argv)
     int epoll_fd, listen_fd;
 
     stamp_mode = argc == 2 && strcmp(argv[1], "--stamp") == 0;
-    if (argc > 1 && !stamp_mode) {
-        fprintf(stderr, "usage: sink [--stamp]\n");
+    number_mode = argc == 2 && strcmp(argv[1], "--numbered") == 0;
+    if (argc > 1 && !stamp_mode && !number_mode) {
+        fprintf(stderr, "usage: sink [--stamp|--numbered]\n");
         return 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);
