@@ -172,8 +172,8 @@ soak: all unit-programs ## simulated histories for SOAK_COUNT (20000), and as ma
 	@python3 tests/check.py soak
 
 .PHONY: bench
-bench: all $(bench:%=$(BUILD)/bench/%) ## measure against the floor (BENCH_ARGS=--quick)
-	@python3 tests/bench/bench.py --bin $(BUILD)/bench --agent ./kinetail $(BENCH_ARGS)
+bench: all $(bench:%=$(BUILD)/bench/%) ## measure cost and scale (BENCH='idle scale', BENCH_ARGS=--quick)
+	@python3 tests/bench/bench.py --bin $(BUILD)/bench --agent ./kinetail $(BENCH_ARGS) $(BENCH)
 
 .PHONY: demo
 demo: ## install what is missing, build, watch a rotating log arrive

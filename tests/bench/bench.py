@@ -9,15 +9,14 @@ Everything is measured in one run against the sink (sink.c), a Kinesis that only
   latency     1,000 lines/s, each stamped when it is appended (pace.c), linger = "10ms"; the sink
               takes the time when the whole request has arrived.
   idle        CPU time and wake-ups with quiet files that have been read to their end.
+  scale       many files: see scale.py.
 
 Timings are printed beside their aims and never fail the run: the machine may be busy.  Exit
 status 1 means that lines were lost or sent twice, or that something crashed; 2 means wrong usage.
 """
 
 import argparse
-import contextlib
 import http.client
-import json
 import os
 import pathlib
 import random
@@ -29,6 +28,9 @@ import sys
 import tempfile
 import time
 
+from scale import SCALE_PARTS, Scale
+from stage import Agent, Cpus, Failed, Sink, plural, say
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 LINE_BYTES = 200
@@ -37,191 +39,13 @@ LATENCY_LINGER = "10ms"
 IDLE_FILES = (1, 1000, 10000)
 IDLE_FILES_PER_DIR = 1000
 IDLE_SETTLE_SECONDS = 3     # the last checkpoint is committed about a second after the last answer
-STALL_SECONDS = 60          # no record for so long: something is lost
-EXIT_SECONDS = 60           # more than the drain needs when nothing is in flight
 
 AIM_CPU_RATIO = 1.6
 AIM_RSS_MIB = 24
 AIM_P99_MS = 15
 AIM_IDLE_PERCENT = 0.1
 
-CONFIG = """\
-region = "us-east-1";
-state_dir = "{state_dir}";
-endpoint = {{ kinesis = "http://127.0.0.1:{port}"; }};
-credentials = {{ access_key_id = "AKIDEXAMPLE"; secret_access_key = "bench"; }};
-flows = (
-  {{ name = "bench"; files = [ "{files}" ]; stream = "bench"; from = "start"; {more} }}
-);
-"""
-
-
-class Failed(Exception):
-    """Records were lost, or a program did not do its part."""
-
-
-# --- processes ------------------------------------------------------------------------------
-
-
-class Cpus:
-    """Who runs where: what is measured has a processor for itself, if there are two."""
-
-    def __init__(self):
-        self.all = os.sched_getaffinity(0)
-        cpus = sorted(self.all)
-        self.split = len(cpus) >= 2
-        self.measured = {cpus[0]} if self.split else self.all
-        self.others = set(cpus[1:]) if self.split else self.all
-
-    def describe(self):
-        if not self.split:
-            return "one CPU for everything: MB/s and latency mean little"
-        return (f"kinetail and floor pinned to CPU {name_cpus(self.measured)}; "
-                f"sink, writer and this script to {name_cpus(self.others)}")
-
-    @contextlib.contextmanager
-    def on(self, cpus):
-        """What is started inside inherits these processors."""
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, cpus)
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, before)
-
-
-def name_cpus(cpus):
-    cpus = sorted(cpus)
-    return str(cpus[0]) if len(cpus) == 1 else f"{cpus[0]}-{cpus[-1]}"
-
-
-class Process:
-    """A program we started; it never outlives the `with`, and only it is ever signalled."""
-
-    def __init__(self, args, **options):
-        self.name = pathlib.Path(args[0]).name
-        self.rusage = None
-        self.popen = subprocess.Popen(args, stdin=subprocess.DEVNULL, **options)
-        self.pid = self.popen.pid
-
-    def poll(self):
-        """The exit status once it has ended (negative: the signal), else None."""
-        if self.popen.returncode is None:
-            pid, status, rusage = os.wait4(self.pid, os.WNOHANG)
-            if pid == self.pid:
-                self.rusage = rusage
-                self.popen.returncode = os.waitstatus_to_exitcode(status)
-        return self.popen.returncode
-
-    def wait(self, seconds):
-        end = time.monotonic() + seconds
-        while self.poll() is None:
-            if time.monotonic() > end:
-                raise Failed(f"{self.name} did not end within {seconds} s")
-            time.sleep(0.01)
-        return self.popen.returncode
-
-    def terminate(self):
-        os.kill(self.pid, signal.SIGTERM)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-            self.wait(EXIT_SECONDS)
-        if self.popen.stdout is not None:
-            self.popen.stdout.close()
-
-
-class Sink(Process):
-    def __init__(self, bench, *options):
-        with bench.cpus.on(bench.cpus.others):
-            super().__init__([bench.tool("sink"), *options], stdout=subprocess.PIPE, text=True)
-        line = self.popen.stdout.readline()
-        if not line:
-            raise Failed("the sink did not start")
-        self.port = int(line)
-        self.http = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-
-    def ask(self, method, path):
-        self.http.request(method, path)
-        return json.loads(self.http.getresponse().read())
-
-    def stats(self):
-        return self.ask("GET", "/stats")
-
-    def reset(self):
-        self.ask("POST", "/reset")
-
-    def wait_for(self, count, sender):
-        """Waits until `count` records have come; the sender must stay alive meanwhile."""
-        seen, moved = -1, time.monotonic()
-        while True:
-            stats = self.stats()
-            if stats["records"] >= count:
-                return stats
-            if stats["records"] != seen:
-                seen, moved = stats["records"], time.monotonic()
-            if sender.poll() is not None:
-                raise Failed(f"kinetail ended too early with {sender.poll()} after {seen:,} of "
-                             f"{count:,} records\n{sender.last_words()}")
-            if time.monotonic() - moved > STALL_SECONDS:
-                raise Failed(f"nothing came for {STALL_SECONDS} s after {seen:,} of {count:,} "
-                             f"records\n{sender.last_words()}")
-            time.sleep(0.05)
-
-
-class Agent(Process):
-    """kinetail in a directory of its own, which keeps its configuration, state and log."""
-
-    def __init__(self, bench, sink, files, more=""):
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="agent-", dir=bench.work))
-        (self.home / "state").mkdir(mode=0o700)
-        config = self.home / "kinetail.conf"
-        config.touch(mode=0o600)
-        config.write_text(CONFIG.format(state_dir=self.home / "state", port=sink.port,
-                                        files=files, more=more))
-        self.log = self.home / "log"
-        # Neither the caller's AWS account nor a proxy has any business here.
-        environment = {k: v for k, v in os.environ.items()
-                       if not k.startswith("AWS_") and not k.lower().endswith("_proxy")}
-        with bench.cpus.on(bench.cpus.measured), open(self.log, "wb") as log:
-            super().__init__([bench.agent, "-c", str(config)], stderr=log, stdout=log,
-                             env=environment)
-
-    def last_words(self):
-        lines = self.log.read_text(errors="replace").splitlines()[-10:]
-        return "\n".join(f"  | {line}" for line in lines)
-
-    def status(self, key):
-        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith(key + ":"):
-                return int(line.split()[1])
-        raise Failed(f"kinetail is gone\n{self.last_words()}")
-
-    def rss_mib(self):
-        return self.status("VmHWM") / 1024
-
-    def cpu_ns_and_wakeups(self):
-        """Over all threads.  schedstat counts ns, where stat would count ticks of 10 ms."""
-        cpu_ns = wakeups = 0
-        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-            cpu_ns += int((task / "schedstat").read_text().split()[0])
-            for line in (task / "status").read_text().splitlines():
-                if line.startswith("voluntary_ctxt_switches:"):
-                    wakeups += int(line.split()[1])
-        return cpu_ns, wakeups
-
-    def stop(self):
-        self.terminate()
-        status = self.wait(EXIT_SECONDS)
-        if status != 0:
-            raise Failed(f"kinetail ended with {status} after SIGTERM\n{self.last_words()}")
-
-
-# --- the bench ------------------------------------------------------------------------------
+PARTS = ("throughput", "latency", "idle", *SCALE_PARTS)
 
 
 class Bench:
@@ -392,10 +216,12 @@ class Bench:
 
     def run(self):
         os.sched_setaffinity(0, self.cpus.others)
-        for name in ("throughput", "latency", "idle"):
-            if self.options.only in (None, name):
+        parts = [(name, getattr(self, name)) for name in ("throughput", "latency", "idle")]
+        parts += Scale(self).parts()
+        for name, play in parts:
+            if set(self.options.parts) & set(name.split("+")):
                 try:
-                    getattr(self, name)()
+                    play()
                 except (Failed, OSError, http.client.HTTPException) as error:
                     self.failures.append(f"{name}: {error}")
 
@@ -424,15 +250,6 @@ def spread(rounds, column):
     return f"{min(values):.2f}..{max(values):.2f}"
 
 
-def plural(count):
-    return f"{count:,} file{'s' if count > 1 else ''}"
-
-
-def say(text):
-    if sys.stderr.isatty():
-        print(f"bench: {text}", file=sys.stderr)
-
-
 def size_of(text):
     units = {"K": 10, "M": 20, "G": 30}
     number, unit = (text[:-1], text[-1]) if text[-1:].upper() in units else (text, None)
@@ -444,9 +261,11 @@ def size_of(text):
 
 def options_read():
     parser = argparse.ArgumentParser(description="what kinetail costs, beside the least possible")
+    parser.add_argument("parts", nargs="*", metavar="PART",
+                        help=f"{', '.join(PARTS)}; or scale: the last {len(SCALE_PARTS)} of them "
+                             "(default: all)")
     parser.add_argument("--quick", action="store_true",
-                        help="64 MiB, 3 s of latency, 5 s of idling")
-    parser.add_argument("--only", choices=("throughput", "latency", "idle"))
+                        help="64 MiB, 3 s of latency, 5 s of idling, a tenth of the files")
     parser.add_argument("--size", type=size_of, metavar="BYTES",
                         help="of the throughput file, with K, M or G (default 1G)")
     parser.add_argument("--rounds", type=int, default=3)
@@ -458,6 +277,13 @@ def options_read():
     options.size = options.size or size_of("64M" if options.quick else "1G")
     options.latency_seconds = 3 if options.quick else 10
     options.idle_seconds = 5 if options.quick else 30
+    for part in options.parts:
+        if part not in (*PARTS, "scale"):
+            parser.error(f"no part '{part}'")
+    if not options.parts:
+        options.parts = list(PARTS)
+    elif "scale" in options.parts:
+        options.parts += SCALE_PARTS
     if options.rounds < 1:
         parser.error("--rounds: at least 1")
     for program in (options.agent, *(options.bin / name for name in ("sink", "floor", "pace"))):
