@@ -139,6 +139,7 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     f->count++;
     if (fd >= 0)
         open_files_adopt(f, s, fd);
+    open_files_trim(f->descriptors, s);
     resting_set_timer(f);
     *ret = s;
     return 0;
@@ -489,6 +490,8 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
     if (previous == NULL && !f->starting && f->settings.roster.follow_symlinks)
         previous = find_dropped(f, path);
     follower_attach(f, n, s, path);
+    watch_catch_up(f->watch); /* what happened before it was opened is counted now */
+
     /* Others may have had the name between the one before and this one: unless inotify has told of
      * this one alone. */
     if (!f->starting &&
@@ -615,8 +618,9 @@ static bool is_same_after_all(const struct follower *f, const struct source *s,
            identity_fits(f->digest, file->fd, &s->id, s->at);
 }
 
-/* The file behind `n`, opened and identified. */
-static void look_closely(struct follower *f, struct name *n, const char *path,
+/* The file behind `n`, opened and identified.  False: it went between two looks; an event will say so,
+ * and what has appeared until then still counts. */
+static bool look_closely(struct follower *f, struct name *n, const char *path,
                          const struct statx *st)
 {
     struct neighbour file;
@@ -626,12 +630,13 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
 
     (void)snprintf(file.path, sizeof file.path, "%s", path);
     r = neighbour_open(&f->scope, &file);
+    if (r == -ENOENT)
+        return false;
     if (r < 0) {
-        if (r != -ENOENT) /* it went between two looks: an event will say so */
-            complain(f, n, path, r);
+        complain(f, n, path, r);
         if (r == -EACCES && f->starting)
             resume_note_unread(f, st);
-        return;
+        return true;
     }
     s = follower_find(f, &file.id);
     if (s == NULL && is_same_after_all(f, n->source, &file)) {
@@ -664,6 +669,7 @@ static void look_closely(struct follower *f, struct name *n, const char *path,
     }
     if (file.fd >= 0)
         close(file.fd);
+    return true;
 }
 
 static int64_t born_ns(const struct statx *st)
@@ -751,8 +757,9 @@ static void follower_look(void *user, struct name *n)
             roster_found(f->roster, n, (int64_t)st.stx_mtime.tv_sec * follower_second_ns);
         if (n->modified || st.stx_size != n->source->seen)
             follower_have_news(f, n->source);
-    } else if (!(f->starting && resume_at_rest(f, n, path, &st))) {
-        look_closely(f, n, path, &st);
+    } else if (!(f->starting && resume_at_rest(f, n, path, &st)) &&
+               !look_closely(f, n, path, &st)) {
+        return;
     }
     n->appearances = 0;
     n->copied = n->modified = false;

@@ -22,6 +22,7 @@
 
 #include "list.h"
 #include "map.h"
+#include "run/log.h"
 #include "run/loop.h"
 #include "source_id.h"
 #include "tail/follower.h"
@@ -85,6 +86,7 @@ struct follower {
     size_t count, resting_count;
     uint64_t held_bytes;
     struct loop_timer tick, rest, retry;
+    struct log_limit missed_said;
     bool starting, settling, claimed, closing, said_held;
 };
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 enum {
+    MISSED_SAY_EVERY_MS = 1000,
     MISSED_RECENT_S = 30, /* what was born so lately may have come and gone unseen */
 };
 
@@ -21,6 +22,7 @@ static struct source *read_stranger(struct follower *f, struct neighbour *n, str
 {
     struct follower_past *past = resume_find(f, n);
     struct source *s;
+    uint64_t held;
     int r;
 
     if (past != NULL) {
@@ -34,8 +36,10 @@ static struct source *read_stranger(struct follower *f, struct neighbour *n, str
     }
     if (r < 0)
         return NULL;
-    log_info("flow %s: '%s': was rotated away; reading it from byte %llu", follower_flow(f),
-             s->path, (unsigned long long)s->at.offset);
+    if (log_limit_pass(&f->missed_said, loop_now_ms(f->loop), MISSED_SAY_EVERY_MS, &held))
+        log_info("flow %s: '%s': was rotated away; reading it from byte %llu; %llu more before it",
+                 follower_flow(f), s->path, (unsigned long long)s->at.offset,
+                 (unsigned long long)held);
     follower_orphan(f, s);
     return s;
 }
@@ -66,8 +70,30 @@ static bool is_unread(const struct follower *f, const struct neighbour *n)
     char dir[PATH_MAX];
 
     (void)snprintf(dir, sizeof dir, "%.*s", (int)(name - n->path), n->path);
-    return n->fd >= 0 && !follower_knows(f, &n->id) && follower_find_finished(f, &n->id) == NULL &&
+    return !follower_knows(f, &n->id) && follower_find_finished(f, &n->id) == NULL &&
            !roster_means(f->roster, dir, name);
+}
+
+/* Whether a held neighbour is to be read, and from where.  `original` (or NULL) is what had the name
+ * before. */
+static bool is_missed(struct follower *f, const struct neighbour *n, const struct source *original,
+                      struct cursor *ret_at)
+{
+    struct source *of;
+
+    if ((n->packed != UNPACK_NONE && was_read(f, n)) ||
+        copies_judge(f, n->path, n, &of) != COPIES_NONE)
+        return false;
+    if (original == NULL)
+        return true;
+    if (copies_is_backup(f, n, original))
+        return false;
+    if (copies_fits(f, n, original)) {
+        if (copies_source_holds(f, original))
+            return false; /* it says nothing that the original does not */
+        *ret_at = original->at;
+    }
+    return true;
 }
 
 struct source *missed_read_between(struct follower *f, struct neighbours *all, int64_t from_ns,
@@ -78,24 +104,18 @@ struct source *missed_read_between(struct follower *f, struct neighbours *all, i
 
     for (size_t i = 0; i < all->count; i++) {
         struct neighbour *n = all->items[i];
-        struct cursor at = {0};
-        struct source *s, *of;
-
         bool is_anew = anew != NULL && source_id_is_same_object(&n->id, anew);
+        struct source *s = NULL;
+        struct cursor at = {0};
 
         if ((neighbour_born_ns(n) < from_ns || neighbour_born_ns(n) > to_ns) && !is_anew)
             continue;
-        if (!is_unread(f, n) || generation_is_backup(slice_of(n->path)) ||
-            (n->packed != UNPACK_NONE && was_read(f, n)) || (!is_anew && copies_judge(f, n->path, n, &of) != COPIES_NONE))
+        if (generation_is_backup(slice_of(n->path)) || !is_unread(f, n) ||
+            !neighbour_hold(&f->scope, n))
             continue;
-        if (original != NULL && !is_anew && copies_is_backup(f, n, original))
-            continue;
-        if (original != NULL && copies_fits(f, n, original)) {
-            if (copies_source_holds(f, original))
-                continue; /* it says nothing that the original does not */
-            at = original->at;
-        }
-        s = read_stranger(f, n, at);
+        if (is_anew || is_missed(f, n, original, &at))
+            s = read_stranger(f, n, at);
+        neighbour_drop(n);
         if (s == NULL)
             continue;
         if (first != NULL)

@@ -17,8 +17,7 @@
 
 static void neighbour_free(struct neighbour *n)
 {
-    if (n->fd >= 0)
-        close(n->fd);
+    neighbour_drop(n);
     free(n);
 }
 
@@ -50,6 +49,30 @@ int neighbour_open(const struct neighbours_scope *scope, struct neighbour *n)
     if (n->packed != UNPACK_NONE)
         n->id.head_len = 0;
     return 0;
+}
+
+bool neighbour_hold(const struct neighbours_scope *scope, struct neighbour *n)
+{
+    struct identity_facts facts;
+    struct source_id id;
+
+    if (n->fd >= 0)
+        return true;
+    n->fd = identity_open(n->path, scope->follow_symlinks);
+    if (n->fd < 0)
+        return false;
+    if (identity_read(scope->digest, n->fd, &id, &facts) == 0 &&
+        source_id_is_same_object(&id, &n->id))
+        return true;
+    neighbour_drop(n);
+    return false;
+}
+
+void neighbour_drop(struct neighbour *n)
+{
+    if (n->fd >= 0)
+        close(n->fd);
+    n->fd = -1;
 }
 
 /* Reads `len` bytes of what is compressed, however long that takes. */
@@ -121,6 +144,7 @@ bool neighbours_add(const struct neighbours_scope *scope, struct neighbours *all
             neighbour_free(n);
         return false;
     }
+    neighbour_drop(n);
     all->items = more;
     all->items[all->count++] = n;
     return true;

@@ -1,7 +1,9 @@
 /* neighbours -- the other generations of a log file: what lies beside it and is called like a
  * rotation of it, opened and identified, oldest first.
  *
- *   1. A neighbour's descriptor is its own until somebody takes it (and sets it to -1).
+ *   1. A neighbour is closed again once it is identified: there may be more of them than
+ *      descriptors.  neighbour_hold opens it for the moment; the descriptor is its own until
+ *      somebody takes it (and sets it to -1).
  *   2. What cannot be opened or is no regular file is left out; if it could be what is looked for
  *      (no permission, no descriptors, no memory), `incomplete` says so: then nothing must be
  *      concluded from what is missing.
@@ -71,8 +73,12 @@ void neighbours_sort_copies(struct neighbours *all, int64_t since_ns, int64_t wr
 
 void neighbours_done(struct neighbours *all);
 
-/* Opens and identifies one file; its path is in `n`.  Errors: open(2)'s, identity_read's. */
+/* Opens and identifies one file, which is held then; its path is in `n`.  Errors: open(2)'s, identity_read's. */
 int neighbour_open(const struct neighbours_scope *scope, struct neighbour *n);
+
+/* Opens it again, if it is closed; false if it is not there any more.  neighbour_drop closes it. */
+bool neighbour_hold(const struct neighbours_scope *scope, struct neighbour *n);
+void neighbour_drop(struct neighbour *n);
 
 /* Whether its content begins with this head and has this place. */
 bool neighbour_fits(const struct neighbours_scope *scope, const struct neighbour *n,

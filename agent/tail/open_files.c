@@ -68,15 +68,19 @@ void open_files_trim(const struct descriptors *d, const struct source *keep)
      * any that can be opened again; in the end even deleted ones, which is to read them out and to
      * wait no longer for what might still be written to them.  The lane's flows share the limit, so
      * a source may be another follower's. */
-    enum { AT_END, REOPENABLE, DELETED, PASSES };
+    enum { AT_END, REOPENABLE, DELETED, PASSES, AT_END_LOOKS = 32 };
 
-    for (int pass = AT_END; pass < PASSES; pass++)
+    for (int pass = AT_END; pass < PASSES; pass++) {
+        int looks = 0;
+
         LIST_EACH(&d->opened, node, after)
         {
             struct source *s = CONTAINER_OF(node, struct source, opened);
 
             if (d->count <= d->limit)
                 return;
+            if (pass == AT_END && looks++ == AT_END_LOOKS)
+                break; /* at a start all wait to be read: then the oldest will do */
             if (s == keep || (pass == AT_END && !s->at_end))
                 continue;
             if (pass != DELETED) {
@@ -90,6 +94,7 @@ void open_files_trim(const struct descriptors *d, const struct source *keep)
                 (void)nameless_let_go(s->follower, s);
             }
         }
+    }
 }
 
 int open_files_same(struct follower *f, const char *path, const struct source_id *id, int *ret_why)
@@ -143,7 +148,8 @@ int open_files_search(struct follower *f, const struct source_id *id, const char
     neighbours_find(&f->scope, &query, &all);
     for (size_t i = 0; i < all.count && fd < 0; i++) {
         struct neighbour *n = all.items[i];
-        if (n->id.dev == id->dev && source_id_is_same_object(&n->id, id)) {
+        if (n->id.dev == id->dev && source_id_is_same_object(&n->id, id) &&
+            neighbour_hold(&f->scope, n)) {
             fd = n->fd;
             n->fd = -1;
         }

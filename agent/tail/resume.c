@@ -299,11 +299,13 @@ static void claim_beside(struct follower *f, struct follower_past *p, const char
         for (size_t i = 0; i < all.count && !p->used; i++) {
             struct neighbour *n = all.items[i];
 
-            if ((pass == 0 ? source_id_is_same_object(&n->id, &p->id) && is_same_file(f, n, p)
-                           : generation_is_backup(slice_of(n->path)) == (pass == 2) &&
-                                 is_copy(f, n, p, path)) &&
-                !follower_knows(f, &n->id))
+            if (follower_knows(f, &n->id) || !neighbour_hold(&f->scope, n))
+                continue;
+            if (pass == 0 ? source_id_is_same_object(&n->id, &p->id) && is_same_file(f, n, p)
+                          : generation_is_backup(slice_of(n->path)) == (pass == 2) &&
+                                is_copy(f, n, p, path))
                 claim(f, p, was, n);
+            neighbour_drop(n);
         }
     neighbours_done(&all);
 }

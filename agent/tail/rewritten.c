@@ -35,7 +35,7 @@ static bool dissolve_backup(struct follower *f, const struct neighbour *n)
     return true;
 }
 
-/* Looks for a copy of what `s` was, made before it was truncated.  Even one without anything more is
+/* Looks for a copy of what `s` was, made before it was truncated, and holds it.  Even one without anything more is
  * worth to be known: or it would be taken for a file that nobody has read. */
 static struct neighbour *find_copy(struct follower *f, const struct source *s,
                                    struct neighbours *all)
@@ -47,10 +47,11 @@ static struct neighbour *find_copy(struct follower *f, const struct source *s,
             struct neighbour *n = all->items[i];
 
             if (generation_is_backup(slice_of(n->path)) != (backup == 1) ||
-                follower_find_finished(f, &n->id) != NULL || !copies_fits(f, n, s))
+                follower_find_finished(f, &n->id) != NULL || !neighbour_hold(&f->scope, n))
                 continue;
-            if (!follower_knows(f, &n->id) || dissolve_backup(f, n))
+            if (copies_fits(f, n, s) && (!follower_knows(f, &n->id) || dissolve_backup(f, n)))
                 return n;
+            neighbour_drop(n);
         }
     return NULL;
 }

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { WATCH_READ_SIZE = 64 * 1024, WATCH_SAY_EVERY_MS = 60 * 1000 };
+enum { WATCH_READ_SIZE = 64 * 1024, WATCH_SAY_EVERY_MS = 60 * 1000, WATCH_CATCH_UP = 64 };
 
 struct watch_entry {
     struct map_node node;
@@ -25,6 +25,7 @@ struct watch {
     struct watch_sub *cursor; /* the next one to be told; moved on if it unsubscribes */
     const struct list *cursor_end;
     uint32_t cookie; /* of the event that is being told */
+    bool telling;    /* the buffer is in use */
     int why;         /* there is no inotify instance: -errno */
     struct log_limit said;
     _Alignas(struct inotify_event) char events[WATCH_READ_SIZE];
@@ -164,26 +165,41 @@ uint32_t watch_cookie(const struct watch *w)
     return w->cookie;
 }
 
-static void watch_ready(struct loop_fd *f, uint32_t events)
+/* Takes what there is, up to a buffer of it.  False: there was nothing. */
+static bool watch_take(struct watch *w)
 {
-    struct watch *w = CONTAINER_OF(f, struct watch, fd);
-    ssize_t n = read(f->fd, w->events, sizeof w->events);
+    ssize_t n = read(w->fd.fd, w->events, sizeof w->events);
 
-    (void)events;
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR) {
             log_warn("watch: reading inotify: %s; looking at all files instead",
                      strerrordesc_np(errno));
             watch_overflow(w);
         }
-        return;
+        return false;
     }
+    w->telling = true;
     for (ssize_t at = 0; at < n;) {
         const struct inotify_event *event = (const struct inotify_event *)(void *)(w->events + at);
 
         watch_dispatch(w, event);
         at += (ssize_t)(sizeof *event + event->len);
     }
+    w->telling = false;
+    return n > 0;
+}
+
+static void watch_ready(struct loop_fd *f, uint32_t events)
+{
+    (void)events;
+    (void)watch_take(CONTAINER_OF(f, struct watch, fd));
+}
+
+void watch_catch_up(struct watch *w)
+{
+    /* The buffer is in use while an event is being told. */
+    for (int i = 0; i < WATCH_CATCH_UP && !w->telling && w->fd.fd >= 0 && watch_take(w); i++)
+        ;
 }
 
 int watch_new(struct loop *loop, struct watch **ret)

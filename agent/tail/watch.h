@@ -36,6 +36,9 @@ void watch_free(struct watch *w);
  * watches is reached; -ENOMEM. */
 int watch_add(struct watch *w, struct watch_sub *s, const char *path, uint32_t mask);
 
+/* Outside of callbacks: tells what has happened up to now, without waiting for the loop. */
+void watch_catch_up(struct watch *w);
+
 /* Within a callback: what the two halves of a rename have in common; 0: it is none. */
 uint32_t watch_cookie(const struct watch *w);
 
