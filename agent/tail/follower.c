@@ -720,6 +720,7 @@ static void look_at_nothing(struct follower *f, struct name *n, const char *path
 static void follower_look(void *user, struct name *n)
 {
     struct follower *f = user;
+    uint16_t appeared = n->appearances;
     char path[PATH_MAX];
     struct statx st;
     int r = 0;
@@ -761,7 +762,7 @@ static void follower_look(void *user, struct name *n)
                !look_closely(f, n, path, &st)) {
         return;
     }
-    n->appearances = 0;
+    n->appearances -= appeared; /* what came while we looked is for the next look */
     n->copied = n->modified = false;
 }
 
