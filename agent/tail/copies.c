@@ -10,8 +10,16 @@
 
 bool copies_fits(const struct follower *f, const struct neighbour *n, const struct source *s)
 {
-    return (s->at.offset > 0 || s->id.head_len > 0) &&
-           neighbour_fits(&f->scope, n, &s->id, s->at);
+    struct cursor at;
+
+    if (s->at.offset == 0 && s->id.head_len == 0)
+        return false;
+    if (neighbour_fits(&f->scope, n, &s->id, s->at))
+        return true;
+
+    /* It may have been shortened before it was copied: then the head is longer than all of it. */
+    return n->packed == UNPACK_NONE && n->facts.size < s->id.head_len &&
+           identity_find_rung(f->digest, n->fd, &s->at, &at) && at.offset == s->at.offset;
 }
 
 bool copies_is_backup(const struct follower *f, const struct neighbour *n, const struct source *s)

@@ -167,20 +167,20 @@ void follower_put_after(struct source *s, struct source *predecessor)
     predecessor->before = s;
 }
 
-/* The last word of an original to its copies: what was delivered of it need not be read from them. */
-static void settle_backups(struct follower *f, const struct source *s)
+void follower_settle_copies(struct follower *f, struct source *s)
 {
+    struct cursor settled = f->events.settled(f->events.user, s);
+
     LIST_EACH(&s->copies, node, after)
     {
         struct source *c = CONTAINER_OF(node, struct source, copy);
         struct cursor at;
         int fd, why;
 
-        list_remove(node);
-        fd = f->closing ? -EBUSY : open_files_same(f, c->path, &c->id, &why);
+        fd = open_files_same(f, c->path, &c->id, &why);
         if (fd < 0)
             continue;
-        if (identity_cursor(f->digest, fd, MIN(s->at.offset, c->seen), &at) == 0) {
+        if (identity_cursor(f->digest, fd, MIN(settled.offset, c->seen), &at) == 0) {
             source_move(c, at);
             f->events.moved(f->events.user, c);
         }
@@ -194,8 +194,9 @@ void follower_free_source(struct follower *f, struct source *s)
 
     assert(list_is_empty(&s->names));
     follower_release(f, s);
-    settle_backups(f, s);
     list_remove(&s->copy);
+    while (!list_is_empty(&s->copies))
+        list_remove(s->copies.next);
     if (s->after != NULL)
         s->after->before = NULL;
     watch_remove(f->watch, &s->sub);

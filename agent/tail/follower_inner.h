@@ -148,6 +148,10 @@ void follower_grow_head(struct follower *f, struct source *s);
 /* There is more in `s` than was read, or may be. */
 void follower_have_news(struct follower *f, struct source *s);
 
+/* The places of the copies of `s` follow to where that is settled: before it is forgotten, and at the
+ * end. */
+void follower_settle_copies(struct follower *f, struct source *s);
+
 /* Whether `s`, a backup, still has only what its original has; then its place follows that one's. */
 bool follower_is_still_backup(struct follower *f, struct source *s);
 

@@ -21,6 +21,7 @@ enum {
 static struct source *read_stranger(struct follower *f, struct neighbour *n, struct cursor at)
 {
     struct follower_past *past = resume_find(f, n);
+    struct source_id id;
     struct source *s;
     uint64_t held;
     int r;
@@ -28,7 +29,8 @@ static struct source *read_stranger(struct follower *f, struct neighbour *n, str
     if (past != NULL) {
         r = resume_past(f, past, n, &s);
     } else {
-        r = follower_add(f, &n->id, at, n->path, n->fd, NULL, &s);
+        id = neighbour_identity(&f->scope, n);
+        r = follower_add(f, &id, at, n->path, n->fd, NULL, &s);
         if (r == 0) {
             s->packed = n->packed;
             n->fd = -1;

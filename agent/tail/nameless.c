@@ -101,6 +101,7 @@ bool nameless_let_go(struct follower *f, struct source *s)
 {
     if (!s->at_end || !s->ending || !f->events.is_settled(f->events.user, s))
         return false;
+    follower_settle_copies(f, s);
     f->events.left(f->events.user, s);
     f->finished[f->finished_next++ % FOLLOWER_FINISHED] =
         (struct finished){s->id, s->at, map_hash_slice(0, slice_of(s->path)),
@@ -211,9 +212,11 @@ void follower_finish(struct follower *f)
         (void)nameless_let_go(f, source_of(node));
     }
 
-    /* What nothing was read of is known by its beginning alone. */
+    /* What nothing was read of is known by its beginning alone; and copies by how far their
+     * originals are delivered. */
     LIST_EACH(&f->named, node, after)
     {
+        follower_settle_copies(f, source_of(node));
         if (source_of(node)->at.offset == 0 && source_of(node)->fd >= 0)
             follower_grow_head(f, source_of(node));
     }

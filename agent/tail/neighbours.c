@@ -75,15 +75,39 @@ void neighbour_drop(struct neighbour *n)
     n->fd = -1;
 }
 
-/* Reads `len` bytes of what is compressed, however long that takes. */
-static bool unpack_all(struct unpack *u, char *to, size_t len, uint64_t offset)
+/* Reads `len` bytes of what is compressed, however long that takes; fewer at its end. */
+static ssize_t unpack_some(struct unpack *u, char *to, size_t len, uint64_t offset)
 {
     ssize_t n;
 
     do
         n = unpack_pread(u, to, len, offset);
     while (n == -EAGAIN);
-    return n == (ssize_t)len;
+    return n;
+}
+
+static bool unpack_all(struct unpack *u, char *to, size_t len, uint64_t offset)
+{
+    return unpack_some(u, to, len, offset) == (ssize_t)len;
+}
+
+struct source_id neighbour_identity(const struct neighbours_scope *scope,
+                                    const struct neighbour *n)
+{
+    struct source_id id = n->id;
+    char head[SOURCE_HEAD_MAX];
+    struct unpack *u;
+    ssize_t len;
+
+    if (n->packed == UNPACK_NONE || unpack_open(n->fd, n->packed, sizeof head, &u) < 0)
+        return id;
+    len = unpack_some(u, head, sizeof head, 0);
+    unpack_close(u);
+    if (len > 0) {
+        id.head_len = (uint32_t)len;
+        id.head_hash = digest_hash64(scope->digest, (struct slice){head, (size_t)len});
+    }
+    return id;
 }
 
 static bool packed_fits(struct digest *d, struct unpack *u, const struct source_id *id,

@@ -80,6 +80,10 @@ int neighbour_open(const struct neighbours_scope *scope, struct neighbour *n);
 bool neighbour_hold(const struct neighbours_scope *scope, struct neighbour *n);
 void neighbour_drop(struct neighbour *n);
 
+/* Its identity as what it holds is known by: of a compressed one, with the head of its content. */
+struct source_id neighbour_identity(const struct neighbours_scope *scope,
+                                    const struct neighbour *n);
+
 /* Whether its content begins with this head and has this place. */
 bool neighbour_fits(const struct neighbours_scope *scope, const struct neighbour *n,
                     const struct source_id *id, struct cursor at);

@@ -117,6 +117,7 @@ static bool rest(struct follower *f, struct source *s)
         follower_have_news(f, s); /* nobody told */
         return false;
     }
+    follower_settle_copies(f, s);
     list_remove(&n->same);
     n->source = NULL;
     if (resting_begin(f, n, NULL, &id, (uint64_t)st.st_size) == 0) {

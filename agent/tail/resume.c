@@ -57,14 +57,19 @@ static struct slice base_name(const char *path)
 
 /* Whether a file has what was read from a past.  A new file of the log's own name may begin with the
  * same header, so there that is not enough. */
-static bool is_copy(const struct follower *f, const struct neighbour *n,
-                    const struct follower_past *p, const char *path)
+static bool is_copy(const struct follower *f, const struct neighbour *n, struct follower_past *p,
+                    const char *path)
 {
     struct slice name = base_name(n->path), was = base_name(path);
 
     if (n->packed == UNPACK_NONE && (slice_equal(name, was) || generation_is_of(was, name)))
         return is_same_content(f, n, p);
-    return p->id.head_len > 0 && neighbour_fits(&f->scope, n, &p->id, p->at);
+    if (p->id.head_len > 0 && neighbour_fits(&f->scope, n, &p->id, p->at))
+        return true;
+
+    /* It may have been shortened before it was copied: then the head is longer than all of it. */
+    return n->packed == UNPACK_NONE && n->facts.size < p->id.head_len &&
+           identity_find_rung(f->digest, n->fd, &p->at, &p->at);
 }
 
 struct follower_past *resume_find(struct follower *f, const struct neighbour *file)
