@@ -619,6 +619,31 @@ static bool is_same_after_all(const struct follower *f, const struct source *s,
            identity_fits(f->digest, file->fd, &s->id, s->at);
 }
 
+/* Whether the file of `s` has shrunk since the last event, or is not what it was. */
+static bool has_lost(const struct follower *f, struct source *s)
+{
+    struct stat st;
+    uint64_t before = s->grown;
+
+    if (fstat(s->fd, &st) < 0)
+        return false;
+    s->grown = (uint64_t)st.st_size;
+    return s->grown < before || !copies_source_holds(f, s);
+}
+
+/* Something has happened to the file of `s`.  While it waits to be read, what it has lost is noticed
+ * all the same: a copy of it is easier to find now than later. */
+static void was_written(struct follower *f, struct source *s)
+{
+    if (!s->at_end && s->fd >= 0 && has_lost(f, s)) {
+        follower_stale(f, s);
+        return;
+    }
+    if (s->at.offset == 0 && s->fd >= 0)
+        follower_grow_head(f, s); /* all that it is known by, until it is read */
+    follower_have_news(f, s);
+}
+
 /* The file behind `n`, opened and identified.  False: it went between two looks; an event will say so,
  * and what has appeared until then still counts. */
 static bool look_closely(struct follower *f, struct name *n, const char *path,
@@ -656,7 +681,7 @@ static bool look_closely(struct follower *f, struct name *n, const char *path,
          * before, it may have been another one that is gone again. */
         if (n->appearances > 0 || (n->copied && s->at.offset == 0))
             (void)missed_read(f, path, NULL);
-        follower_have_news(f, s);
+        was_written(f, s);
     } else {
         detach(f, n);
         if (s == NULL) {
@@ -758,7 +783,7 @@ static void follower_look(void *user, struct name *n)
         if (!n->modified && n->source->at_end && st.stx_size != n->source->seen)
             roster_found(f->roster, n, (int64_t)st.stx_mtime.tv_sec * follower_second_ns);
         if (n->modified || st.stx_size != n->source->seen)
-            follower_have_news(f, n->source);
+            was_written(f, n->source);
     } else if (!(f->starting && resume_at_rest(f, n, path, &st)) &&
                !look_closely(f, n, path, &st)) {
         return;
@@ -767,32 +792,9 @@ static void follower_look(void *user, struct name *n)
     n->copied = n->modified = false;
 }
 
-/* Whether the file of `s` has shrunk since the last event, or is not what it was. */
-static bool has_lost(const struct follower *f, struct source *s)
-{
-    struct stat st;
-    uint64_t before = s->grown;
-
-    if (fstat(s->fd, &st) < 0)
-        return false;
-    s->grown = (uint64_t)st.st_size;
-    return s->grown < before || !copies_source_holds(f, s);
-}
-
 static void follower_modified(void *user, struct name *n)
 {
-    struct follower *f = user;
-    struct source *s = n->source;
-
-    /* While it waits to be read, what it has lost is noticed all the same: a copy of it is easier to
-     * find now than later. */
-    if (!s->at_end && s->fd >= 0 && has_lost(f, s)) {
-        follower_stale(f, s);
-        return;
-    }
-    if (s->at.offset == 0 && s->fd >= 0)
-        follower_grow_head(f, s); /* all that it is known by, until it is read */
-    follower_have_news(f, s);
+    was_written(user, n->source);
 }
 
 /* The name goes, with the directory that it is in: another one is called so, or nothing. */
