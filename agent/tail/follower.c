@@ -635,6 +635,8 @@ static bool has_lost(const struct follower *f, struct source *s)
  * all the same: a copy of it is easier to find now than later. */
 static void was_written(struct follower *f, struct source *s)
 {
+    if (s->fd < 0)
+        (void)follower_open(f, s); /* it may be deleted before its turn to be read comes */
     if (!s->at_end && s->fd >= 0 && has_lost(f, s)) {
         follower_stale(f, s);
         return;

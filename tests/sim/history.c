@@ -106,6 +106,12 @@ bool history_means(const struct history *h, const char *path)
     }
 }
 
+/* Whether it is called like a rotation of a log; a link may be called anything. */
+static bool history_is_rotated(const char *path)
+{
+    return strstr(path, ".log") != NULL;
+}
+
 static enum model_place place(void *user, const char *path)
 {
     const struct history *h = user;
@@ -115,7 +121,7 @@ static enum model_place place(void *user, const char *path)
     if (h->moved != NULL && begins_with(path, h->moved))
         return MODEL_AWAY;
     if (begins_with(path, "../old/"))
-        return h->rotated ? MODEL_ROTATED : MODEL_OUTSIDE;
+        return h->rotated && history_is_rotated(path) ? MODEL_ROTATED : MODEL_OUTSIDE;
     if (strstr(path, ".bak") != NULL)
         return MODEL_OUTSIDE; /* a person's, beside the log: nobody's log but by its globs */
     return history_is_generation(path) ? MODEL_GENERATION : MODEL_OUTSIDE;
