@@ -36,7 +36,7 @@ struct config_flow {           /* owns its texts */
     bool from_start; /* from = "start" */
     bool follow_symlinks, follow_hard_links;
     uint64_t held_limit; /* bytes; 0: none */
-    char *stream; /* a name, or NULL; exactly one of stream and stream_arn */
+    char *stream;        /* a name, or NULL; exactly one of stream and stream_arn */
     char *stream_arn;
     bool newline; /* the record keeps the newline of its line */
     enum config_key_kind key_kind;

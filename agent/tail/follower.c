@@ -301,7 +301,8 @@ void follower_at_end(struct follower *f, struct source *s)
     s->at_end = s->caught_up = true;
     s->looked_ns = follower_wall_ns();
     if (s->at.offset == 0)
-        follower_grow_head(f, s); /* by the half line that is there: else nothing tells if it goes */
+        follower_grow_head(f,
+                           s); /* by the half line that is there: else nothing tells if it goes */
     follower_release(f, s);
     open_files_trim(f->descriptors, NULL);
 }
@@ -495,9 +496,9 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
 
     /* Others may have had the name between the one before and this one: unless inotify has told of
      * this one alone. */
-    if (!f->starting &&
-        (n->appearances > 1 || n->copied || (previous != NULL && !previous->truncated &&
-                                             (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
+    if (!f->starting && (n->appearances > 1 || n->copied ||
+                         (previous != NULL && !previous->truncated &&
+                          (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
         previous = missed_read(f, path, previous);
     if (previous != NULL)
         follower_put_after(s, previous);
@@ -515,8 +516,7 @@ static int defer(struct follower *f, struct name *n, const struct neighbour *fil
     if (more == NULL)
         return -ENOMEM;
     f->deferred = more;
-    f->deferred[f->deferred_count++] =
-        (struct deferred){n, neighbour_born_ns(file), file->id.ino};
+    f->deferred[f->deferred_count++] = (struct deferred){n, neighbour_born_ns(file), file->id.ino};
     return 0;
 }
 

@@ -38,8 +38,8 @@ struct follower_past {
     struct source_id id;
     struct cursor at;
     struct slice path;
-    void *slot;            /* the caller's */
-    bool used;             /* a source has taken over from here, or a resting name … */
+    void *slot; /* the caller's */
+    bool used;  /* a source has taken over from here, or a resting name … */
     bool resting;
     struct source *source; /* … this one; good during the start */
 };
@@ -53,8 +53,8 @@ struct follower_events {
     bool (*is_settled)(void *user, struct source *s);
     struct cursor (*settled)(void *user, struct source *s); /* up to where it is */
     void (*moved)(void *user, struct source *s); /* s->at went back: its file was shortened */
-    void (*left)(void *user, struct source *s); /* it is gone for good, and read to its end */
-    void (*lost)(void *user, void *slot);       /* a past whose file is nowhere to be found */
+    void (*left)(void *user, struct source *s);  /* it is gone for good, and read to its end */
+    void (*lost)(void *user, void *slot);        /* a past whose file is nowhere to be found */
 
     /* A quiet source is forgotten but for its slot, which is given back (NULL: not now); later it
      * is met again with it.  What is known of such a slot. */
@@ -74,7 +74,7 @@ struct follower_settings {
         began_ns; /* when the agent was started, at this wall time: what is younger is new too */
     bool follow_hard_links; /* … to files of another owner than their directory's */
     uint64_t held_limit;    /* bytes of deleted files that are kept for delivery; 0: no limit */
-    bool all_new; /* what was known is damaged: begin what is not known at its start */
+    bool all_new;           /* what was known is damaged: begin what is not known at its start */
 };
 
 /* Borrows everything but settings and events, `past` included (count of them), until

@@ -126,8 +126,7 @@ struct name *follower_find_base(const struct follower *f, const char *path);
 bool follower_knows(const struct follower *f, const struct source_id *id);
 
 /* What is remembered of a file that was read to its end lately and let go; NULL. */
-const struct finished *follower_find_finished(const struct follower *f,
-                                              const struct source_id *id);
+const struct finished *follower_find_finished(const struct follower *f, const struct source_id *id);
 
 /* A new source at `at`, called `path`; `slot` is what the caller of the follower knows of it, or
  * NULL.  Nothing is called so yet: follower_orphan, if nothing will be.  Takes `fd` (-1: not open).

@@ -169,4 +169,3 @@ struct slice generation_strip_packing(struct slice name)
             return slice_first(name, name.len - suffixes[i].len);
     return name;
 }
-

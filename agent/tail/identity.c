@@ -243,8 +243,7 @@ struct cursor identity_place(struct digest *d, struct slice before, uint64_t off
         if (back == 0 || back > UINT32_MAX || (count > 0 && back <= c.rungs[count - 1].back))
             continue;
         c.rungs[count].back = (uint32_t)back;
-        c.rungs[count++].hash =
-            i == 0 ? (uint32_t)earlier->anchor : earlier->rungs[i - 1].hash;
+        c.rungs[count++].hash = i == 0 ? (uint32_t)earlier->anchor : earlier->rungs[i - 1].hash;
     }
     return c;
 }

@@ -17,7 +17,7 @@ struct digest;
 struct identity_facts {
     uint64_t size;
     int64_t modified_ns, changed_ns; /* mtime and ctime, since 1970 */
-    uint32_t links, owner; /* how many names it has; its user */
+    uint32_t links, owner;           /* how many names it has; its user */
 };
 
 /* Opens a log file for reading: never waits (a FIFO without a writer is refused later, by

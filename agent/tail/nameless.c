@@ -103,9 +103,8 @@ bool nameless_let_go(struct follower *f, struct source *s)
         return false;
     follower_settle_copies(f, s);
     f->events.left(f->events.user, s);
-    f->finished[f->finished_next++ % FOLLOWER_FINISHED] =
-        (struct finished){s->id, s->at, map_hash_slice(0, slice_of(s->path)),
-                          copies_is_telling(f, s)};
+    f->finished[f->finished_next++ % FOLLOWER_FINISHED] = (struct finished){
+        s->id, s->at, map_hash_slice(0, slice_of(s->path)), copies_is_telling(f, s)};
     follower_free_source(f, s);
     return true;
 }
@@ -119,7 +118,8 @@ void nameless_end(struct follower *f, struct source *s)
 /* What a deleted file has that was not delivered is bytes on a disk that nobody else can free. */
 static void hold(struct follower *f, struct source *s, const struct stat *st)
 {
-    uint64_t bytes = (uint64_t)st->st_size > s->at.offset ? (uint64_t)st->st_size - s->at.offset : 0;
+    uint64_t bytes =
+        (uint64_t)st->st_size > s->at.offset ? (uint64_t)st->st_size - s->at.offset : 0;
     uint64_t limit = f->settings.held_limit;
 
     f->held_bytes += bytes;
@@ -159,7 +159,8 @@ static void look_after(struct follower *f, struct source *s)
         if (s->given_up)
             return;
     }
-    if (s->at_end && !s->ending && quiet_ms >= (deleted ? NAMELESS_DELETED_MS : NAMELESS_RENAMED_MS))
+    if (s->at_end && !s->ending &&
+        quiet_ms >= (deleted ? NAMELESS_DELETED_MS : NAMELESS_RENAMED_MS))
         nameless_end(f, s);
     else if (s->poll)
         follower_have_news(f, s);

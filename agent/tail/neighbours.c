@@ -28,7 +28,8 @@ static enum unpack_kind packed_kind(const struct neighbour *n)
     char magic[UNPACK_MAGIC_LEN];
     ssize_t len = kind != UNPACK_NONE ? pread(n->fd, magic, sizeof magic, 0) : 0;
 
-    return len > 0 && unpack_kind_of((struct slice){magic, (size_t)len}) == kind ? kind : UNPACK_NONE;
+    return len > 0 && unpack_kind_of((struct slice){magic, (size_t)len}) == kind ? kind
+                                                                                 : UNPACK_NONE;
 }
 
 int neighbour_open(const struct neighbours_scope *scope, struct neighbour *n)
@@ -91,8 +92,7 @@ static bool unpack_all(struct unpack *u, char *to, size_t len, uint64_t offset)
     return unpack_some(u, to, len, offset) == (ssize_t)len;
 }
 
-struct source_id neighbour_identity(const struct neighbours_scope *scope,
-                                    const struct neighbour *n)
+struct source_id neighbour_identity(const struct neighbours_scope *scope, const struct neighbour *n)
 {
     struct source_id id = n->id;
     char head[SOURCE_HEAD_MAX];

@@ -28,7 +28,8 @@ struct neighbour {
     int fd;
     struct source_id id;
     struct identity_facts facts;
-    enum unpack_kind packed; /* it is compressed: then its id has no head, and its size says nothing */
+    enum unpack_kind
+        packed; /* it is compressed: then its id has no head, and its size says nothing */
     char path[PATH_MAX];
 };
 

@@ -90,8 +90,8 @@ static bool may_rest(const struct follower *f, struct source *s, struct stat *st
     char path[PATH_MAX];
 
     if (s->names.next != s->names.prev || n->last != NULL || !list_is_empty(&n->looking) ||
-        n->appearances > 0 || !s->at_end || s->seen != s->at.offset || s->ending || s->after != NULL || s->before != NULL ||
-        !f->events.is_settled(f->events.user, s))
+        n->appearances > 0 || !s->at_end || s->seen != s->at.offset || s->ending ||
+        s->after != NULL || s->before != NULL || !f->events.is_settled(f->events.user, s))
         return false;
 
     /* A link's target may change without its directory's watch hearing of it. */
@@ -106,8 +106,7 @@ static bool rest(struct follower *f, struct source *s)
     struct source_id id = s->id;
     struct stat st;
 
-    if (s->backup)
-    {
+    if (s->backup) {
         follower_have_news(f, s); /* its place follows its original's */
         return false;
     }

@@ -101,8 +101,8 @@ struct follower_past *resume_find(struct follower *f, const struct neighbour *fi
         struct follower_past *p = &f->past[i];
         char was[PATH_MAX];
         if (!p->used && past_path(p, was) &&
-            (is_same_content(f, file, p) || (generation_is_of(base_name(path), base_name(was)) &&
-                                             is_copy(f, file, p, was))))
+            (is_same_content(f, file, p) ||
+             (generation_is_of(base_name(path), base_name(was)) && is_copy(f, file, p, was))))
             return p;
     }
 
@@ -175,8 +175,8 @@ void resume_note_unread(struct follower *f, const struct statx *st)
     if (more == NULL)
         return; /* then what it has now will be sent: more than was asked for */
     f->unread = more;
-    f->unread[f->unread_count++] = (struct unread){
-        makedev(st->stx_dev_major, st->stx_dev_minor), st->stx_ino, st->stx_size};
+    f->unread[f->unread_count++] =
+        (struct unread){makedev(st->stx_dev_major, st->stx_dev_minor), st->stx_ino, st->stx_size};
 }
 
 /* How much there was at the start of a file that could not be read then. */

@@ -23,8 +23,8 @@ static bool dissolve_backup(struct follower *f, const struct neighbour *n)
     if (name != NULL)
         known = resting_wake(f, name);
     if (known == NULL || (known->at.offset != n->facts.size && !known->backup) ||
-        is_nameless(known) ||
-        known->names.next != known->names.prev || !f->events.is_settled(f->events.user, known))
+        is_nameless(known) || known->names.next != known->names.prev ||
+        !f->events.is_settled(f->events.user, known))
         return false;
     name = known->name;
     list_remove(&name->same);
@@ -183,9 +183,8 @@ static struct source *read_missed(struct follower *f, char (*paths)[PATH_MAX], s
 
 /* What `s` had beyond its place before its file was truncated is read from the copy, if there is
  * one.  Returns the source that the new content is read after. */
-static struct source *go_on_elsewhere(struct follower *f, struct source *s,
-                                      char (*paths)[PATH_MAX], size_t count,
-                                      struct neighbour *copy)
+static struct source *go_on_elsewhere(struct follower *f, struct source *s, char (*paths)[PATH_MAX],
+                                      size_t count, struct neighbour *copy)
 {
     struct source *last;
     int64_t since_ns;

@@ -13,12 +13,12 @@
 #include <time.h>
 
 enum {
-    ROSTER_POLL_MS = 1000,         /* where inotify is blind … */
-    ROSTER_POLL_NAMES = 5000,      /* … for each so many names */
-    ROSTER_GLANCE_MS = 60 * 1000,  /* everywhere, for what nobody thought of … */
-    ROSTER_GLANCE_NAMES = 20000,   /* … for each so many names: a glance costs some 3 us a name */
-    ROSTER_PEEK_MS = 60 * 1000,    /* how long a link that leads nowhere is looked at */
-    ROSTER_ON_ITS_WAY_S = 2,       /* an event may be in the queue for so long */
+    ROSTER_POLL_MS = 1000,        /* where inotify is blind … */
+    ROSTER_POLL_NAMES = 5000,     /* … for each so many names */
+    ROSTER_GLANCE_MS = 60 * 1000, /* everywhere, for what nobody thought of … */
+    ROSTER_GLANCE_NAMES = 20000,  /* … for each so many names: a glance costs some 3 us a name */
+    ROSTER_PEEK_MS = 60 * 1000,   /* how long a link that leads nowhere is looked at */
+    ROSTER_ON_ITS_WAY_S = 2,      /* an event may be in the queue for so long */
 };
 
 /* --- names --- */
@@ -189,8 +189,8 @@ bool roster_went(const struct roster *r, const struct name *n, char to[PATH_MAX]
     /* The last one: a name may be left more than once between two looks. */
     if (node == NULL)
         return false;
-    return snprintf(to, PATH_MAX, "%s",
-                    CONTAINER_OF(node, const struct roster_move, node)->to) < PATH_MAX;
+    return snprintf(to, PATH_MAX, "%s", CONTAINER_OF(node, const struct roster_move, node)->to) <
+           PATH_MAX;
 }
 
 /* --- the roster --- */

@@ -48,13 +48,13 @@ struct name {
             void *slot;
         };
     };
-    uint64_t rest_size;   /* bytes, when it went to rest */
-    uint32_t rested_s;    /* since 1970 */
-    int16_t said;         /* errno of the last complaint about it */
+    uint64_t rest_size; /* bytes, when it went to rest */
+    uint32_t rested_s;  /* since 1970 */
+    int16_t said;       /* errno of the last complaint about it */
     bool resting;
-    bool modified;        /* since the last look, its file was written to */
-    bool listed;          /* the scan that runs has seen it */
-    bool copied;          /* since the last look, a file was made that is called like its rotation */
+    bool modified; /* since the last look, its file was written to */
+    bool listed;   /* the scan that runs has seen it */
+    bool copied;   /* since the last look, a file was made that is called like its rotation */
     uint16_t appearances; /* since the last look: how many files have come to be called so */
     char text[];
 };

@@ -189,7 +189,7 @@ void dir_drop(struct roster_dir *d)
 }
 
 int dir_new(struct roster *r, struct roster_dir *parent, const char *text,
-                   struct glob_states *states, struct roster_dir **ret)
+            struct glob_states *states, struct roster_dir **ret)
 {
     struct roster_dir *d = calloc(1, sizeof *d);
 
@@ -248,7 +248,8 @@ static bool dir_is_passage(struct roster_dir *d, int fd)
     for (size_t i = 0; i < d->states->count; i++) {
         bool last;
         const char *text = glob_literal(d->roster->glob, d->states, i, &last);
-        const struct roster_dir *child = text == NULL || last ? NULL : dir_child(d, text, strlen(text));
+        const struct roster_dir *child =
+            text == NULL || last ? NULL : dir_child(d, text, strlen(text));
         struct stat st;
 
         if (child == NULL || child->sub.entry == NULL ||
@@ -507,8 +508,8 @@ static void dir_look(struct roster_dir *d)
 /* Opens a directory without following any link but those that may be. */
 static int dir_open(const struct roster_dir *d)
 {
-    int fd = identity_open_dir(d->path[0] == '\0' ? "/" : d->path,
-                               d->roster->settings.follow_symlinks);
+    int fd =
+        identity_open_dir(d->path[0] == '\0' ? "/" : d->path, d->roster->settings.follow_symlinks);
     struct stat st;
 
     if (fd >= 0 && d->parent != NULL &&

@@ -35,10 +35,10 @@ struct roster_dir {
     uint8_t untold; /* glances that found what no event had told */
     bool blind;     /* inotify says nothing of it, or not all */
     bool said_own, said_list;
-    bool peeked; /* for a directory that a link does not lead to yet */
+    bool peeked;  /* for a directory that a link does not lead to yet */
     bool scanned; /* once: then no rotation in it is news any more */
-    char *path; /* owns; "/" is "" */
-    char *real; /* owns; where that really is, if a link led there; or NULL */
+    char *path;   /* owns; "/" is "" */
+    char *real;   /* owns; where that really is, if a link led there; or NULL */
 };
 
 /* A rename that inotify told of, until the looks of its wake-up are over. */
@@ -59,7 +59,7 @@ struct roster {
     struct roster_dir *root;
     struct map names, dirs, moves;
     struct list all_moves;
-    struct name *leaving; /* what was renamed last, … */
+    struct name *leaving;    /* what was renamed last, … */
     uint32_t leaving_cookie; /* … and the word by which the second half is known */
     struct list dirs_waiting, names_waiting;
     struct loop_turn turn;

@@ -31,15 +31,15 @@ struct name;
 struct source {
     struct source_id id;
     struct cursor at;
-    int fd;           /* -1: closed while there is no news */
+    int fd;                  /* -1: closed while there is no news */
     enum unpack_kind packed; /* the file is compressed: offsets are of what is in it … */
     struct unpack *unpack;   /* … owns, while it is open and being read */
-    uint64_t scanned; /* > at.offset: up to here the line at `at` has no newline */
-    uint64_t zeros;   /* > at.offset: up to here there are only zeros */
-    uint64_t seen;    /* how long the file was when it was read to its end */
-    char *path;       /* owns: what it is called, or was called last */
-    char *was;        /* owns: what the globs called it before it was renamed; or NULL */
-    void *user;       /* the flow's */
+    uint64_t scanned;        /* > at.offset: up to here the line at `at` has no newline */
+    uint64_t zeros;          /* > at.offset: up to here there are only zeros */
+    uint64_t seen;           /* how long the file was when it was read to its end */
+    char *path;              /* owns: what it is called, or was called last */
+    char *was;               /* owns: what the globs called it before it was renamed; or NULL */
+    void *user;              /* the flow's */
 
     /* The follower's. */
     struct follower *follower;
@@ -49,20 +49,20 @@ struct source {
     struct list names; /* of ours that lead to it; more than one are hard links, and rare */
     struct name *name; /* the one that `path` is from; without names: the one it had last */
     struct source *after, *before; /* read `after` to its end first */
-    struct list copies, copy;      /* its backups; of a backup: in its original's copies, or alone */
-    struct watch_sub sub;          /* on the inode, once it has no name */
+    struct list copies, copy; /* its backups; of a backup: in its original's copies, or alone */
+    struct watch_sub sub;     /* on the inode, once it has no name */
     uint64_t quiet_since_ms;
     uint64_t grown;    /* how long it was at the last event, while it waits to be read */
     int64_t looked_ns; /* when it was read last, by the clock that births are taken from */
-    uint64_t dropped; /* hash of what it was called when its directory went; 0: it did not */
-    bool caught_up; /* the last read found nothing more */
-    bool truncated; /* it lost its file to another content of the same file */
-    bool at_end;    /* read to its end, as far as we know */
-    bool ending;    /* what it ends in leaves even without a newline */
-    bool resumed;   /* it goes on from where an earlier run was */
-    bool given_up;  /* it is not read any more, whatever there is */
-    bool backup;    /* a copy of what another source reads: there is nothing new in it */
-    bool poll;      /* nameless, and inotify does not tell of it */
+    uint64_t dropped;  /* hash of what it was called when its directory went; 0: it did not */
+    bool caught_up;    /* the last read found nothing more */
+    bool truncated;    /* it lost its file to another content of the same file */
+    bool at_end;       /* read to its end, as far as we know */
+    bool ending;       /* what it ends in leaves even without a newline */
+    bool resumed;      /* it goes on from where an earlier run was */
+    bool given_up;     /* it is not read any more, whatever there is */
+    bool backup;       /* a copy of what another source reads: there is nothing new in it */
+    bool poll;         /* nameless, and inotify does not tell of it */
 };
 
 /* Memory to read into, one for all sources of a lane. */
@@ -82,8 +82,8 @@ enum source_news {
     SOURCE_LINES, /* `text` is whole lines, newlines included */
     SOURCE_LONG,  /* `text` is the beginning of one line longer than line_max; it ends at `end` */
     SOURCE_ZEROS, /* nothing but zeros up to `end`; `text` is empty */
-    SOURCE_MORE,  /* the end of a long line or of zeros was not found yet, but there is more to see */
-    SOURCE_HALF,  /* only when asked for: `text` is all that is there, without a newline */
+    SOURCE_MORE, /* the end of a long line or of zeros was not found yet, but there is more to see */
+    SOURCE_HALF, /* only when asked for: `text` is all that is there, without a newline */
 };
 
 struct source_chunk {
