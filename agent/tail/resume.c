@@ -52,7 +52,9 @@ static bool past_path(const struct follower_past *p, char to[PATH_MAX])
 
 static struct slice base_name(const char *path)
 {
-    return generation_strip_packing(slice_of(strrchr(path, '/') + 1));
+    const char *slash = strrchr(path, '/');
+
+    return generation_strip_packing(slice_of(slash != NULL ? slash + 1 : path));
 }
 
 /* Whether a file has what was read from a past.  A new file of the log's own name may begin with the
