@@ -113,6 +113,7 @@ static bool rest(struct follower *f, struct source *s)
     if (!may_rest(f, s, &st))
         return false;
     if ((uint64_t)st.st_size != s->seen) {
+        roster_found(f->roster, n, (int64_t)st.st_mtim.tv_sec * follower_second_ns);
         follower_have_news(f, s); /* nobody told */
         return false;
     }

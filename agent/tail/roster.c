@@ -207,11 +207,8 @@ static void roster_turn(struct loop_turn *t)
         enum roster_work work = d->work;
 
         d->work = ROSTER_NOTHING;
-        if (r->glancing && d->untold == 1)
-            d->untold = 2; /* the glance that found something is over: this is the next one */
         dir_scan(d, work);
     }
-    r->glancing = false;
 
     /* What a look asks to be looked at again has its turn next time, so that a name that keeps
      * changing (or a file system that contradicts itself) does not keep everything else waiting. */
@@ -261,8 +258,9 @@ static void roster_tick(struct loop_timer *t)
     uint64_t now_ms = loop_now_ms(r->loop);
     bool glance = now_ms >= r->next_glance_ms;
 
+    if (glance)
+        watch_catch_up(r->watch); /* what has been told is not what a glance finds */
     roster_scan_all(r->root, glance);
-    r->glancing = glance;
     if (glance)
         r->next_glance_ms = now_ms + stretched_ms(r, ROSTER_GLANCE_MS, ROSTER_GLANCE_NAMES);
     r->next_poll_ms = now_ms + stretched_ms(r, ROSTER_POLL_MS, ROSTER_POLL_NAMES);
@@ -275,13 +273,10 @@ void roster_found(struct roster *r, struct name *n, int64_t modified_ns)
     struct timespec now;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    if (!r->glancing || d->blind || n->modified || n->appearances > 0 ||
+    if (r->overflowed || d->blind || n->modified || n->appearances > 0 ||
         now.tv_sec - modified_ns / INT64_C(1000000000) <= ROSTER_ON_ITS_WAY_S)
         return;
-    if (d->untold == 0)
-        d->untold = 1;
-    else if (d->untold == 2)
-        dir_say_blind(d, "the kernel does not tell of what is written there");
+    dir_say_blind(d, "the kernel does not tell of what is written there");
 }
 
 bool roster_is_sure(const struct roster *r, const struct name *n)

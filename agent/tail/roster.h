@@ -8,8 +8,8 @@
  *      alone: what else happens in it wakes nobody.
  *   2. What happens leads to a look at the name, never to a conclusion from the event itself.
  *   3. A directory that cannot be watched (limits, file systems where inotify is blind) is listed
- *      once a second instead, and that is said once.  So is one in which a glance found, twice, what
- *      no event had told.
+ *      once a second instead, and that is said once.  So is one in which a glance found what no
+ *      event had told.
  *   4. Every minute everything is glanced at anyway; every few minutes, if there are very many files.
  *   5. No symbolic link is followed, wherever it stands, unless follow_symlinks says so; and never a
  *      way into the directory of our own state.

@@ -32,7 +32,6 @@ struct roster_dir {
     uint64_t dev, ino;
     uint64_t peek_until_ms; /* a link in it leads nowhere yet */
     uint32_t depth;
-    uint8_t untold; /* glances that found what no event had told */
     bool blind;     /* inotify says nothing of it, or not all */
     bool said_own, said_list;
     bool peeked;  /* for a directory that a link does not lead to yet */
@@ -68,7 +67,7 @@ struct roster {
     uint64_t next_poll_ms, next_glance_ms;
     uint64_t said_links[ROSTER_SAID_LINKS]; /* hashes of links that were spoken of: a ring */
     size_t said_links_next;
-    bool said_blind, starting, glancing;
+    bool said_blind, starting;
     bool overflowed; /* events were lost: until everything was looked at, nothing is sure */
 };
 
