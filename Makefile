@@ -14,8 +14,8 @@ SAN     ?=
 
 # --- the table of contents ---
 
-common := backoff base64 buf clock crc32c digest disk escape heap json map random sigv4 utf8
-record := key
+common := arena backoff base64 buf clock crc32c digest disk escape heap json map random sigv4 utf8
+record := fields key
 tail   := copies follower generation glob identity missed nameless neighbours open_files resting \
           resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
@@ -23,7 +23,7 @@ keep   := checkpoint facts folders ledger state
 run    := checkpoint_command config config_key config_keys flow guess judge lane log look loop \
           mistakes scribe setup sheet units
 
-unit  := backoff base64 batch buf checkpoint config crc32c deliver digest endpoint escape follower \
+unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest endpoint escape fields follower \
          generation glob heap json kinesis ledger map record rooms sigv4 slice source steady unpack \
          utf8 window
 sim   := histories
