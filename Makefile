@@ -14,21 +14,22 @@ SAN     ?=
 
 # --- the table of contents ---
 
-common := arena backoff base64 buf clock crc32c digest disk escape heap json map random sigv4 utf8
-record := fields key
-tail   := copies follower generation glob identity missed nameless neighbours open_files resting \
-          resume rewritten roster roster_dir source unpack walk watch
+common := arena backoff base64 buf clock crc32c digest disk escape heap json map random sigv4 \
+          utf8
+record := fields key zone
+tail   := copies follower generation glob identity missed nameless neighbours open_files \
+          resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts folders ledger state
 run    := checkpoint_command config config_key config_keys flow guess judge lane log look loop \
           mistakes scribe setup sheet units
 
-unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest endpoint escape fields follower \
-         generation glob heap json kinesis ledger map record rooms sigv4 slice source steady unpack \
-         utf8 window
+unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest endpoint \
+         escape fields follower generation glob heap json kinesis ledger map record rooms \
+         sigv4 slice source steady unpack utf8 window zone
 sim   := histories
-fuzz  := config json checkpoint answer split unpack
-bench := sink floor pace
+fuzz  := answer checkpoint config json split unpack
+bench := floor pace sink
 
 # --- how it is built ---
 
