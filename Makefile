@@ -16,7 +16,7 @@ SAN     ?=
 
 common := arena backoff base64 buf clock crc32c digest disk escape heap json map random sigv4 \
           utf8
-record := fields key zone
+record := fields key when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
@@ -26,7 +26,7 @@ run    := checkpoint_command config config_key config_keys flow guess judge lane
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest endpoint \
          escape fields follower generation glob heap json kinesis ledger map record rooms \
-         sigv4 slice source steady unpack utf8 window zone
+         sigv4 slice source steady unpack utf8 when window zone
 sim   := histories
 fuzz  := answer checkpoint config json split unpack
 bench := floor pace sink
