@@ -485,9 +485,19 @@ static struct source *find_dropped(const struct follower *f, const char *path)
     return NULL;
 }
 
+/* Whether a file has come and gone that nobody saw, going by what was told of the name since the last
+ * look: more have come than the one that is there now (`has`), or more have left than the one that
+ * was known (`had`).  The second alone is all that is told of one that came before its directory was
+ * watched, and left before it was opened. */
+static bool has_missed(const struct name *n, bool had, bool has)
+{
+    return n->copied || n->appearances > (has ? 1 : 0) || n->departures > (had ? 1 : 0);
+}
+
 static void follow(struct follower *f, struct name *n, const char *path, struct source *s)
 {
     struct source *previous = n->last;
+    bool had = previous != NULL;
 
     if (previous == NULL && !f->starting && f->settings.roster.follow_symlinks)
         previous = find_dropped(f, path);
@@ -496,9 +506,9 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
 
     /* Others may have had the name between the one before and this one: unless inotify has told of
      * this one alone. */
-    if (!f->starting && (n->appearances > 1 || n->copied ||
-                         (previous != NULL && !previous->truncated &&
-                          (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
+    if (!f->starting &&
+        (has_missed(n, had, true) || (previous != NULL && !previous->truncated &&
+                                      (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
         previous = missed_read(f, path, previous);
     if (previous != NULL)
         follower_put_after(s, previous);
@@ -729,6 +739,7 @@ static bool sleeps_on(struct follower *f, struct name *n, const struct statx *st
 /* There is nothing that is called `n`. */
 static void look_at_nothing(struct follower *f, struct name *n, const char *path)
 {
+    bool had = n->source != NULL;
     struct stat st;
 
     n->said = n->said == ENOLINK ? n->said : 0;
@@ -737,9 +748,9 @@ static void look_at_nothing(struct follower *f, struct name *n, const char *path
         roster_peek(n); /* a link that leads nowhere */
         return;
     }
-    if ((n->appearances > 0 || n->copied) && !f->starting) /* one came and went */
+    if (!f->starting && has_missed(n, had, false))
         (void)missed_read(f, path, n->last);
-    n->appearances = 0;
+    n->appearances = n->departures = 0;
     n->copied = n->modified = false;
     if (n->last == NULL)
         roster_forget(f->roster, n);
@@ -748,7 +759,7 @@ static void look_at_nothing(struct follower *f, struct name *n, const char *path
 static void follower_look(void *user, struct name *n)
 {
     struct follower *f = user;
-    uint16_t appeared = n->appearances;
+    uint16_t appeared = n->appearances, left = n->departures;
     char path[PATH_MAX];
     struct statx st;
     int r = 0;
@@ -791,6 +802,7 @@ static void follower_look(void *user, struct name *n)
         return;
     }
     n->appearances -= appeared; /* what came while we looked is for the next look */
+    n->departures -= left;
     n->copied = n->modified = false;
 }
 

@@ -154,6 +154,8 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
     }
     if ((mask & (IN_CREATE | IN_MOVED_TO)) != 0 && n->appearances < UINT16_MAX)
         n->appearances++;
+    if ((mask & (IN_DELETE | IN_MOVED_FROM)) != 0 && n->departures < UINT16_MAX)
+        n->departures++;
     n->modified = n->modified || (mask & IN_MODIFY) != 0;
     if (n->source != NULL && (mask & ~(uint32_t)IN_MODIFY) == 0 && list_is_empty(&n->looking))
         r->events.modified(r->events.user, n);
@@ -378,8 +380,10 @@ static void dir_visit_child(struct roster_dir *d, int fd, const char *text)
     if (child != NULL && child->ino == st.st_ino && child->dev == st.st_dev) {
         /* Without its watch it was removed and made anew meanwhile: ext4 gives the inode number to
          * the next one at once. */
-        if (child->sub.entry == NULL && !child->blind)
+        if (child->sub.entry == NULL && !child->blind) {
+            child->scanned = false;
             dir_scan(child, ROSTER_ALL);
+        }
         return;
     }
     if (child != NULL)

@@ -32,7 +32,7 @@ struct roster_dir {
     uint64_t dev, ino;
     uint64_t peek_until_ms; /* a link in it leads nowhere yet */
     uint32_t depth;
-    bool blind;     /* inotify says nothing of it, or not all */
+    bool blind; /* inotify says nothing of it, or not all */
     bool said_own, said_list;
     bool peeked;  /* for a directory that a link does not lead to yet */
     bool scanned; /* once: then no rotation in it is news any more */

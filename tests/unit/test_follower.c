@@ -8,6 +8,8 @@
  *     mv A B   cp A B   ln A B   sym TO B   rm A   mkdir A   rmdir A   trunc A N   fifo A
  *     chmod MODE A    flood           more events than the kernel keeps
  *     go              what is there is seen and read (`eager`: after every command anyway)
+ *     look COMMAND    is done when the next look at a name has begun: after its directory was
+ *                     listed, before its file is opened.  Several are done at once, in this order
  *     sec N           N seconds pass
  *     stop, start     the agent is restarted
  *     pause, resume   nothing is read, as when the batches are full
@@ -26,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,6 +47,8 @@ enum {
     STEPS_MAX = 4000, /* loop steps without rest: somebody spins */
     QUIET = 12,       /* … without a turn, and it rests: a full queue of events takes as many */
     LINE_MAX_SMALL = 1000,
+    LOOKS = 4, /* how many commands may wait for a look */
+    LOOK_MAX = 256,
 };
 
 struct slot {
@@ -74,7 +79,7 @@ struct world {
     struct follower_past past[SLOTS];
     struct buf read; /* the lines since the last look, a blank behind each */
     size_t most_open;
-    bool run_before, paused;
+    bool run_before, paused, looking;
     int64_t alive_ns;
 
     const char *dir;
@@ -82,6 +87,9 @@ struct world {
         char name[64];
         int fd;
     } writers[WRITERS];
+
+    char meanwhile[LOOKS][LOOK_MAX]; /* what is done during the next look */
+    size_t meanwhile_count;
 };
 
 struct story {
@@ -108,6 +116,7 @@ static const struct way ways[] = {
 
 static const struct story *story;
 static const struct way *way;
+static struct world *told_in; /* the story that is being told */
 
 #define CHECK(fact, ...)                                                                           \
     do {                                                                                           \
@@ -116,6 +125,19 @@ static const struct way *way;
             fail_msg(__VA_ARGS__);                                                                 \
         }                                                                                          \
     } while (0)
+
+/* --- what happens while somebody looks --- */
+
+static void meanwhile(struct world *w);
+
+/* In the place of libc's: what the follower asks first of a name. */
+int statx(int dir_fd, const char *restrict path, int flags, unsigned mask,
+          struct statx *restrict ret)
+{
+    if (told_in != NULL && mask == (STATX_BASIC_STATS | STATX_BTIME) && path[0] != '\0')
+        meanwhile(told_in);
+    return (int)syscall(SYS_statx, dir_fd, path, flags, mask, ret);
+}
 
 /* --- the reader, as a flow is one --- */
 
@@ -338,10 +360,17 @@ static void world_start(struct world *w)
         .alive_ns = w->alive_ns,
         .began_ns = INT64_MAX, /* every file of a story is older than its start */
     };
-    const struct follower_events events = {
-        world_met,   world_news, world_changed, world_is_settled, world_settled,
-        world_moved, world_left, world_lost,    world_rest,       world_recall,
-        w};
+    const struct follower_events events = {world_met,
+                                           world_news,
+                                           world_changed,
+                                           world_is_settled,
+                                           world_settled,
+                                           world_moved,
+                                           world_left,
+                                           world_lost,
+                                           world_rest,
+                                           world_recall,
+                                           w};
     struct follower_settings s = settings;
     char *globs[4], *excludes[2];
     size_t past = 0;
@@ -613,7 +642,10 @@ static void obey(struct world *w, struct slice command)
             w->now_ms += 1000;
             world_go(w);
         }
-    else if (is_command(text, "pause", &rest))
+    else if (is_command(text, "look", &rest)) {
+        assert_true(w->meanwhile_count < LOOKS && strlen(rest) < LOOK_MAX);
+        strcpy(w->meanwhile[w->meanwhile_count++], rest);
+    } else if (is_command(text, "pause", &rest))
         w->paused = true;
     else if (is_command(text, "resume", &rest)) {
         w->paused = false;
@@ -631,8 +663,19 @@ static void obey(struct world *w, struct slice command)
     else
         fail_msg("%s: no such command", line);
     CHECK(r == 0, "%s: %s", line, strerror(errno));
-    if (way->eager)
+    if (way->eager && !w->looking)
         world_go(w);
+}
+
+static void meanwhile(struct world *w)
+{
+    size_t count = w->meanwhile_count;
+
+    w->meanwhile_count = 0;
+    w->looking = true;
+    for (size_t i = 0; i < count; i++)
+        obey(w, slice_of(w->meanwhile[i]));
+    w->looking = false;
 }
 
 static void tell(const struct story *s, const struct way *in)
@@ -647,10 +690,13 @@ static void tell(const struct story *s, const struct way *in)
     assert_non_null(mkdtemp(dir));
     assert_int_equal(chmod(dir, 0755), 0);
     world_init(w, dir);
+    told_in = w;
     while (split_next(&script, &line))
         obey(w, line);
     assert_int_equal(script.len, 0);
     world_go(w);
+    told_in = NULL;
+    CHECK(w->meanwhile_count == 0, "nobody looked");
     CHECK(w->read.len == 0, "at the end, unexpected: '%.*s'", SLICE_ARG(buf_slice(&w->read)));
     CHECK(w->most_open <= w->descriptors.limit + s->held + 2, "%zu descriptors", w->most_open);
     world_done(w);
@@ -680,6 +726,18 @@ static const struct story following[] = {
      "mkdir x.tmp\nstart\nmkdir .t\nmkdir .t/y\n+ .t/y/a.log 1\n=\nmv .t t\n= 1\n"
      "+ t/y/a.log 2\n= 2\n",
      TREE},
+    {"rotated after it was listed",
+     "start\nlook mv x/a.log x/a.log.1\nlook + x/a.log 2\nmkdir x\n+ x/a.log 1\n= 1 2\n"
+     "+ x/a.log 3\n= 3\n",
+     TREE},
+    {"rotated after it was listed, and nothing comes after it",
+     "start\nlook mv x/a.log x/a.log.1\nmkdir x\n+ x/a.log 1\n= 1\n", TREE},
+    {"rotated twice after it was listed",
+     "start\nlook mv x/a.log x/a.log.2\nlook + x/a.log 2\nlook mv x/a.log x/a.log.1\n"
+     "look + x/a.log 3\nmkdir x\n+ x/a.log 1\n= 1 2 3\n",
+     TREE},
+    {"a directory removed and made again, and rotated at once",
+     "start\nmkdir x\n=\nrmdir x\nmkdir x\n+ x/a.log 1\nmv x/a.log x/a.log.1\n= 1\n", TREE},
     {"a long line", "start\nfill a.log 3\n= alog1 alog2 alog3\n", .globs = {"a*"}},
 };
 
