@@ -14,6 +14,7 @@ enum { WATCH_READ_SIZE = 64 * 1024, WATCH_SAY_EVERY_MS = 60 * 1000, WATCH_CATCH_
 
 struct watch_entry {
     struct map_node node;
+    struct list all;
     int wd; /* -1: the kernel has dropped it */
     struct list subs;
 };
@@ -22,8 +23,11 @@ struct watch {
     struct loop *loop;
     struct loop_fd fd;
     struct map by_wd;
+    struct list entries;
     struct watch_sub *cursor; /* the next one to be told; moved on if it unsubscribes */
     const struct list *cursor_end;
+    struct list
+        *next_entry; /* the next one to be told that events were lost; moved on if it goes */
     uint32_t cookie; /* of the event that is being told */
     bool telling;    /* the buffer is in use */
     int why;         /* there is no inotify instance: -errno */
@@ -45,7 +49,10 @@ static struct watch_entry *watch_find(const struct watch *w, int wd)
 
 static void watch_forget(struct watch *w, struct watch_entry *e)
 {
+    if (w->next_entry == &e->all)
+        w->next_entry = e->all.next;
     map_remove(&w->by_wd, &e->node);
+    list_remove(&e->all);
     free(e);
 }
 
@@ -88,6 +95,8 @@ int watch_add(struct watch *w, struct watch_sub *s, const char *path, uint32_t m
         }
         e->wd = wd;
         list_init(&e->subs);
+        list_init(&e->all);
+        list_append(&w->entries, &e->all);
     }
     s->entry = e;
     list_init(&s->node);
@@ -130,11 +139,14 @@ static void watch_dropped(struct watch *w, struct watch_entry *e)
 
 static void watch_overflow(struct watch *w)
 {
-    for (size_t i = 0; i < w->by_wd.bucket_count; i++) {
-        /* Subscribers only note that they must look; none leaves here. */
-        for (struct map_node *n = w->by_wd.buckets[i]; n != NULL; n = n->next)
-            watch_tell(w, CONTAINER_OF(n, struct watch_entry, node), IN_Q_OVERFLOW, "");
+    /* Whoever is told may leave, or send others away. */
+    for (w->next_entry = w->entries.next; w->next_entry != &w->entries;) {
+        struct watch_entry *e = CONTAINER_OF(w->next_entry, struct watch_entry, all);
+
+        w->next_entry = w->next_entry->next;
+        watch_tell(w, e, IN_Q_OVERFLOW, "");
     }
+    w->next_entry = NULL;
 }
 
 static void watch_dispatch(struct watch *w, const struct inotify_event *event)
@@ -170,15 +182,12 @@ static bool watch_take(struct watch *w)
 {
     ssize_t n = read(w->fd.fd, w->events, sizeof w->events);
 
-    if (n < 0) {
-        if (errno != EAGAIN && errno != EINTR) {
-            log_warn("watch: reading inotify: %s; looking at all files instead",
-                     strerrordesc_np(errno));
-            watch_overflow(w);
-        }
-        return false;
-    }
     w->telling = true;
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        log_warn("watch: reading inotify: %s; looking at all files instead",
+                 strerrordesc_np(errno));
+        watch_overflow(w);
+    }
     for (ssize_t at = 0; at < n;) {
         const struct inotify_event *event = (const struct inotify_event *)(void *)(w->events + at);
 
@@ -210,6 +219,7 @@ int watch_new(struct loop *loop, struct watch **ret)
     if (w == NULL)
         return -ENOMEM;
     w->loop = loop;
+    list_init(&w->entries);
     w->fd = (struct loop_fd){inotify_init1(IN_CLOEXEC | IN_NONBLOCK), watch_ready};
     if (w->fd.fd < 0) {
         w->why = -errno;
@@ -234,13 +244,9 @@ void watch_free(struct watch *w)
         loop_remove(w->loop, &w->fd);
         close(w->fd.fd);
     }
-    for (size_t i = 0; i < w->by_wd.bucket_count; i++) {
-        struct map_node *next;
-
-        for (struct map_node *n = w->by_wd.buckets[i]; n != NULL; n = next) {
-            next = n->next;
-            free(CONTAINER_OF(n, struct watch_entry, node));
-        }
+    LIST_EACH(&w->entries, node, after)
+    {
+        free(CONTAINER_OF(node, struct watch_entry, all));
     }
     map_done(&w->by_wd);
     free(w);
