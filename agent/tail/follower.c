@@ -521,13 +521,27 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
 /* A file that nobody knows, at the start: first everything else finds its own. */
 static int defer(struct follower *f, struct name *n, const struct neighbour *file)
 {
-    struct deferred *more = reallocarray(f->deferred, f->deferred_count + 1, sizeof(*more));
+    struct deferred *more;
 
+    if (n->deferred)
+        return 0;
+    more = reallocarray(f->deferred, f->deferred_count + 1, sizeof(*more));
     if (more == NULL)
         return -ENOMEM;
     f->deferred = more;
     f->deferred[f->deferred_count++] = (struct deferred){n, neighbour_born_ns(file), file->id.ino};
+    n->deferred = true;
     return 0;
+}
+
+/* The name goes; rare enough at a start to be searched for. */
+static void undefer(struct follower *f, const struct name *n)
+{
+    for (size_t i = 0; n->deferred && i < f->deferred_count; i++)
+        if (f->deferred[i].name == n) {
+            f->deferred[i] = f->deferred[--f->deferred_count];
+            return;
+        }
 }
 
 /* A copy of what is read elsewhere: it is known, and not read. */
@@ -696,6 +710,7 @@ static bool look_closely(struct follower *f, struct name *n, const char *path,
         was_written(f, s);
     } else {
         detach(f, n);
+        s = follower_find(f, &file.id); /* what was called so before may have gone on in it */
         if (s == NULL) {
             r = meet(f, n, path, &file);
             if (r < 0)
@@ -752,7 +767,7 @@ static void look_at_nothing(struct follower *f, struct name *n, const char *path
         (void)missed_read(f, path, n->last);
     n->appearances = n->departures = 0;
     n->copied = n->modified = false;
-    if (n->last == NULL)
+    if (n->last == NULL && !n->deferred)
         roster_forget(f->roster, n);
 }
 
@@ -822,6 +837,7 @@ static void follower_drop(void *user, struct name *n)
         resting_leave(f, n);
     if (f->closing)
         return;
+    undefer(f, n);
     if (n->resting)
         (void)resting_wake(f, n);
     if (n->resting) {
@@ -858,8 +874,10 @@ static void meet_deferred(struct follower *f)
     f->settling = true;
     if (f->deferred_count > 1)
         qsort(f->deferred, f->deferred_count, sizeof(*f->deferred), compare_deferred);
-    for (size_t i = 0; i < f->deferred_count; i++)
+    for (size_t i = 0; i < f->deferred_count; i++) {
+        f->deferred[i].name->deferred = false;
         follower_look(f, f->deferred[i].name);
+    }
     free(f->deferred);
     f->deferred = NULL;
     f->deferred_count = 0;

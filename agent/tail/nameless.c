@@ -162,7 +162,7 @@ static void look_after(struct follower *f, struct source *s)
     if (s->at_end && !s->ending &&
         quiet_ms >= (deleted ? NAMELESS_DELETED_MS : NAMELESS_RENAMED_MS))
         nameless_end(f, s);
-    else if (s->poll)
+    else if (s->poll || (!s->at_end && s->fd < 0)) /* it may have been no time to open it */
         follower_have_news(f, s);
 }
 

@@ -90,8 +90,8 @@ void open_files_trim(const struct descriptors *d, const struct source *keep)
                 continue;
             } else if (!s->ending) {
                 nameless_end(s->follower, s);
-            } else {
-                (void)nameless_let_go(s->follower, s);
+            } else if (s->at_end && s->follower->events.is_settled(s->follower->events.user, s)) {
+                open_files_close(s->follower, s); /* who asked may hold it: the tick lets it go */
             }
         }
     }

@@ -54,6 +54,7 @@ struct name {
     bool resting;
     bool modified; /* since the last look, its file was written to */
     bool listed;   /* the scan that runs has seen it */
+    bool deferred; /* the follower's: it is looked at again at the end of the start */
     bool copied;   /* since the last look, a file was made that is called like its rotation */
     uint16_t appearances; /* since the last look: how many files have come to be called so, … */
     uint16_t departures;  /* … and how many have left it, as far as inotify has told */

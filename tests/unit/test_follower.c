@@ -750,6 +750,10 @@ static const struct story names[] = {
      "start\n+ a.log 1\n= 1\nopen a.log\nmv a.log a.log.1\nw a.log 2\n= 2\n+ a.log 3\nw a.log 4\n"
      "? 3 4\nfiles 2\n",
      ONE},
+    {"a backup takes the log's place, which is closed and has more",
+     "start\n+ a.log 1\n+ a.log 2\n= 1 2\ncp a.log a.log.1\n=\n+ b.log 3\n= 3\n"
+     "+ c.log 4\n= 4\n+ a.log lost\nmv a.log.1 a.log\n+ a.log 5\n= 5\n",
+     .globs = {"a.log*", "b.log", "c.log"}, .limit = 1, .only_lazy = true},
     {"renamed, and back",
      "start\n+ a.log 1\n= 1\nmv a.log b\n=\nmv b a.log\n+ a.log 2\n= 2\nfiles 1\n", LOGS},
     {"renamed, and elsewhere in the glob",
