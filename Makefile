@@ -14,8 +14,8 @@ SAN     ?=
 
 # --- the table of contents ---
 
-common := arena backoff base64 buf clock crc32c digest disk escape heap json map random sigv4 \
-          utf8
+common := arena backoff base64 buf clock crc32c digest disk encoding escape heap json map \
+          random sigv4 utf8
 record := fields key when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
@@ -24,11 +24,11 @@ keep   := checkpoint facts folders ledger state
 run    := checkpoint_command config config_key config_keys flow guess judge lane log look loop \
           mistakes scribe setup sheet units
 
-unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest endpoint \
-         escape fields follower generation glob heap json kinesis ledger map record rooms \
-         sigv4 slice source steady unpack utf8 when window zone
+unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest encoding \
+         endpoint escape fields follower generation glob heap json kinesis ledger map record \
+         rooms sigv4 slice source steady unpack utf8 when window zone
 sim   := histories
-fuzz  := answer checkpoint config json split unpack
+fuzz  := answer checkpoint config encoding json split unpack
 bench := floor pace sink
 
 # --- how it is built ---
