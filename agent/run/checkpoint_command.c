@@ -803,7 +803,7 @@ static int find_wanted_place(struct command *c, struct wanted *w)
     int r;
 
     if (strcmp(said, "end") == 0) {
-        r = identity_last_line(w->fd, w->facts.size, &offset);
+        r = identity_last_line(w->fd, ENCODING_UTF8, w->facts.size, &offset);
     } else if (strcmp(said, "start") == 0) {
         r = 0;
     } else {

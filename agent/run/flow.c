@@ -219,7 +219,7 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
 
     if ((f->draining && !s->ending) || follower_must_wait(s) || follower_open(f->follower, s) < 0)
         return 0;
-    news = source_read(s, f->place.reader, s->ending, &chunk);
+    news = source_read(s, f->place.reader, s->ending, 0, &chunk);
     switch (news) {
     case SOURCE_END:
         follower_at_end(f->follower, s);

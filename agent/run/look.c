@@ -243,7 +243,7 @@ bool look_beside(struct digest *d, struct look_dir *dir, const char *path,
 int look_lines(int fd, uint64_t offset, uint64_t *ret_before, uint64_t *ret_after)
 {
     char step[LOOK_STEP];
-    int r = identity_last_line(fd, offset, ret_before);
+    int r = identity_last_line(fd, ENCODING_UTF8, offset, ret_before);
 
     *ret_after = UINT64_MAX;
     while (r == 0 && *ret_after == UINT64_MAX) {

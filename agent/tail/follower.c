@@ -112,7 +112,8 @@ int follower_add(struct follower *f, const struct source_id *id, struct cursor a
     if (s == NULL)
         return -ENOMEM;
     s->id = *id;
-    s->at = at;
+    s->encoding = f->settings.encoding;
+    s->at = source_place(s, at);
     s->fd = -1;
     s->path = strdup(path);
     s->follower = f;

@@ -67,9 +67,10 @@ struct follower_settings {
     struct roster_settings roster;
     char *const *rotated; /* globs: where files go when they are rotated, besides where they were */
     size_t rotated_count;
-    bool from_start;  /* where a file begins that was there before the flow's first start */
-    bool known;       /* the flow has run before … */
-    int64_t alive_ns; /* … and said so last at this wall time: what is younger is new */
+    enum encoding encoding; /* of all its files */
+    bool from_start;        /* where a file begins that was there before the flow's first start */
+    bool known;             /* the flow has run before … */
+    int64_t alive_ns;       /* … and said so last at this wall time: what is younger is new */
     int64_t
         began_ns; /* when the agent was started, at this wall time: what is younger is new too */
     bool follow_hard_links; /* … to files of another owner than their directory's */

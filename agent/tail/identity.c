@@ -314,10 +314,11 @@ bool identity_find_rung(struct digest *d, int fd, const struct cursor *at, struc
     return false;
 }
 
-int identity_last_line(int fd, uint64_t size, uint64_t *ret_offset)
+int identity_last_line(int fd, enum encoding e, uint64_t size, uint64_t *ret_offset)
 {
     char step[IDENTITY_STEP];
 
+    size -= size % encoding_newline_len(e); /* steps begin at units' borders */
     while (size > 0) {
         size_t len = (size_t)MIN(size, (uint64_t)sizeof step);
         ssize_t n = read_at(fd, step, len, size - len);
@@ -325,9 +326,9 @@ int identity_last_line(int fd, uint64_t size, uint64_t *ret_offset)
 
         if (n < 0)
             return (int)n;
-        newline = memrchr(step, '\n', (size_t)n);
+        newline = encoding_find_last_newline(e, (struct slice){step, (size_t)n});
         if (newline != NULL) {
-            *ret_offset = size - len + (uint64_t)(newline - step) + 1;
+            *ret_offset = size - len + (uint64_t)(newline - step) + encoding_newline_len(e);
             return 0;
         }
         size -= len;

@@ -5,6 +5,7 @@
 #define IDENTITY_H
 
 #include "cursor.h"
+#include "encoding.h"
 #include "slice.h"
 #include "source_id.h"
 
@@ -60,6 +61,6 @@ bool identity_find_rung(struct digest *d, int fd, const struct cursor *at, struc
 
 /* The beginning of the last line: behind the last newline before `size`, or 0.
  * Errors: pread(2)'s. */
-int identity_last_line(int fd, uint64_t size, uint64_t *ret_offset);
+int identity_last_line(int fd, enum encoding e, uint64_t size, uint64_t *ret_offset);
 
 #endif

@@ -228,7 +228,7 @@ int resume_place(struct follower *f, const char *path, const struct neighbour *f
     *ret = (struct cursor){0};
     if (!skip)
         return 0;
-    r = identity_last_line(file->fd, size, &offset);
+    r = identity_last_line(file->fd, s->encoding, size, &offset);
     return r < 0 ? r : identity_cursor(f->digest, file->fd, offset, ret);
 }
 

@@ -1,11 +1,13 @@
 #include "tail/source.h"
 
 #include "digest.h"
+#include "encoding.h"
 #include "tail/identity.h"
 #include "util.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -87,6 +89,12 @@ static int source_fetch(struct source *s, struct reader *r, size_t want, struct 
     return source_has_head(s, r, *ret) ? 0 : -ESTALE;
 }
 
+/* How many of `len` bytes are whole units of the encoding. */
+static size_t whole_units(const struct source *s, size_t len)
+{
+    return len - len % encoding_newline_len(s->encoding);
+}
+
 /* Looks for the newline of a line that is longer than line_max, one chunk a call; the line's bytes
  * are read again once its end is known. */
 static int source_search(struct source *s, struct reader *r, struct source_chunk *ret)
@@ -94,25 +102,27 @@ static int source_search(struct source *s, struct reader *r, struct source_chunk
     struct slice text;
     const char *newline;
     ssize_t n = source_pread(s, r, r->memory, SOURCE_CHUNK, s->scanned);
+    size_t whole;
     int e;
 
     if (n < 0)
         return (int)n;
-    if (n == 0) {
+    whole = whole_units(s, (size_t)n);
+    if (whole == 0) {
         /* No longer than what was looked at: is it still the same file?  If so, wait for more. */
         e = source_fetch(s, r, r->line_max + 1, &text);
         if (e == 0 && text.len <= r->line_max)
             e = -ESTALE;
-        s->seen = s->scanned;
+        s->seen = s->scanned + (uint64_t)n;
         return e < 0 ? e : SOURCE_END;
     }
-    newline = memchr(r->memory, '\n', (size_t)n);
+    newline = encoding_find_newline(s->encoding, (struct slice){r->memory, whole});
     if (newline == NULL) {
-        s->scanned += (uint64_t)n;
+        s->scanned += whole;
         return SOURCE_MORE;
     }
-    ret->end = s->scanned + (uint64_t)(newline - r->memory) + 1;
-    e = source_fetch(s, r, r->line_max, &text);
+    ret->end = s->scanned + (uint64_t)(newline - r->memory) + encoding_newline_len(s->encoding);
+    e = source_fetch(s, r, whole_units(s, r->line_max), &text);
     if (e < 0)
         return e;
     ret->text = text;
@@ -163,63 +173,89 @@ static int source_pass_zeros(struct source *s, struct reader *r, bool take_half,
     return SOURCE_ZEROS;
 }
 
-static int read_next(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret)
+/* How much to ask for, and how much for a line that is longer than that. */
+static size_t source_ask(const struct reader *r, size_t want)
 {
+    size_t most = MAX(r->line_max + 1, (size_t)SOURCE_CHUNK);
+
+    want = MAX(want, (size_t)SOURCE_CHUNK);
+    return MIN(want, most);
+}
+
+static int read_next(struct source *s, struct reader *r, bool take_half, size_t want,
+                     struct source_chunk *ret)
+{
+    size_t ask = source_ask(r, want), most = source_ask(r, SIZE_MAX), lines;
     struct slice text;
     const char *newline;
     int e;
 
     assert(s->fd >= 0);
+    *ret = (struct source_chunk){.text = {r->memory, 0}, .end = s->at.offset};
     if (s->scanned > s->at.offset) {
         e = source_search(s, r, ret);
         if (e != SOURCE_END || !take_half)
             return e;
-        e = source_fetch(s, r, r->line_max, &ret->text);
-        ret->end = s->scanned;
+        e = source_fetch(s, r, whole_units(s, r->line_max), &ret->text);
+        ret->end = s->seen;
+        ret->at_eof = true;
         return e < 0 ? e : SOURCE_HALF;
     }
-    e = source_fetch(s, r, SOURCE_CHUNK, &text);
+    e = source_fetch(s, r, ask, &text);
     if (e < 0)
         return e;
-    if (text.len > 0 && text.ptr[0] == '\0')
+    if (text.len > 0 && encoding_is_utf16(s->encoding) && s->at.offset % 2 != 0) {
+        ret->end++;
+        return SOURCE_ZEROS;
+    }
+    if (text.len > 0 && text.ptr[0] == '\0' && !encoding_is_utf16(s->encoding))
         return source_pass_zeros(s, r, take_half, ret);
-    newline = text.len > 0 ? memrchr(text.ptr, '\n', text.len) : NULL;
-    if (newline == NULL && text.len == SOURCE_CHUNK && r->line_max + 1 > SOURCE_CHUNK) {
-        e = source_fetch(s, r, r->line_max + 1, &text);
+    newline = encoding_find_last_newline(s->encoding, text);
+    if (newline == NULL && text.len == ask && most > ask) {
+        ask = most;
+        e = source_fetch(s, r, ask, &text);
         if (e < 0)
             return e;
-        newline = memrchr(text.ptr, '\n', text.len);
+        newline = encoding_find_last_newline(s->encoding, text);
     }
+    ret->at_eof = text.len < ask;
     if (newline != NULL) {
-        ret->text = slice_first(text, (size_t)(newline - text.ptr) + 1);
-        ret->end = s->at.offset + ret->text.len;
+        lines = (size_t)(newline - text.ptr) + encoding_newline_len(s->encoding);
+        ret->text = slice_first(text, lines);
+        ret->end = s->at.offset + lines;
+        ret->behind = text.len - lines;
         return SOURCE_LINES;
     }
     if (text.len > r->line_max) {
-        s->scanned = s->at.offset + text.len;
+        s->scanned = s->at.offset + whole_units(s, text.len);
         return SOURCE_MORE;
     }
     s->seen = s->at.offset + text.len;
-    if (!take_half || text.len == 0)
+    if (!take_half || text.len == 0) {
+        ret->text = slice_first(text, 0);
+        ret->behind = text.len;
         return SOURCE_END;
+    }
     ret->text = text;
     ret->end = s->at.offset + text.len;
     return SOURCE_HALF;
 }
 
-int source_read(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret)
+int source_read(struct source *s, struct reader *r, bool take_half, size_t want,
+                struct source_chunk *ret)
 {
-    int news = read_next(s, r, take_half, ret);
+    int news = read_next(s, r, take_half, want, ret);
 
     if (news == -EAGAIN)
         return SOURCE_MORE;
+    ret->at_eof = ret->at_eof || news == SOURCE_END;
     if (news == SOURCE_END && s->unpack != NULL && unpack_error(s->unpack) < 0)
         return unpack_error(s->unpack);
     return news;
 }
 
-struct cursor source_cursor(struct source *s, const struct reader *r,
-                            const struct source_chunk *chunk, uint64_t offset)
+static struct cursor place_at(struct source *s, const struct reader *r,
+                              const struct source_chunk *chunk, uint64_t offset)
 {
     const char *end = chunk->text.ptr + (offset - s->at.offset);
 
@@ -240,8 +276,22 @@ struct cursor source_cursor(struct source *s, const struct reader *r,
                           &s->at);
 }
 
+struct cursor source_place(const struct source *s, struct cursor at)
+{
+    /* The byte 0x0A that a rung stands behind is no newline there, and may be half a character. */
+    if (encoding_is_utf16(s->encoding))
+        memset(at.rungs, 0, sizeof at.rungs);
+    return at;
+}
+
+struct cursor source_cursor(struct source *s, const struct reader *r,
+                            const struct source_chunk *chunk, uint64_t offset)
+{
+    return source_place(s, place_at(s, r, chunk, offset));
+}
+
 void source_move(struct source *s, struct cursor to)
 {
-    s->at = to;
+    s->at = source_place(s, to);
     s->scanned = s->zeros = s->grown = 0;
 }

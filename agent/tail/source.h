@@ -8,12 +8,15 @@
  *   5. Zeros at the beginning of a line are no text: a writer that does not append has left a hole
  *      there.  They are passed over once something stands behind them; until then it may be room
  *      that is still to be written to.
+ *   6. Of UTF-16 only whole units leave: a line is cut, and searched, between two of them.  Zeros are
+ *      text there, and places have no rungs: a file that was shortened is read anew.
  *
  * The follower owns sources and says what they are called; the flow reads them. */
 #ifndef SOURCE_H
 #define SOURCE_H
 
 #include "cursor.h"
+#include "encoding.h"
 #include "list.h"
 #include "map.h"
 #include "slice.h"
@@ -31,7 +34,8 @@ struct name;
 struct source {
     struct source_id id;
     struct cursor at;
-    int fd;                  /* -1: closed while there is no news */
+    int fd; /* -1: closed while there is no news */
+    enum encoding encoding;
     enum unpack_kind packed; /* the file is compressed: offsets are of what is in it … */
     struct unpack *unpack;   /* … owns, while it is open and being read */
     uint64_t scanned;        /* > at.offset: up to here the line at `at` has no newline */
@@ -81,28 +85,37 @@ enum source_news {
     SOURCE_END,   /* no whole line is there now */
     SOURCE_LINES, /* `text` is whole lines, newlines included */
     SOURCE_LONG,  /* `text` is the beginning of one line longer than line_max; it ends at `end` */
-    SOURCE_ZEROS, /* nothing but zeros up to `end`; `text` is empty */
+    SOURCE_ZEROS, /* nothing but zeros up to `end`; `text` is empty (or the second half of a unit of
+                   * UTF-16: the place is of another encoding, or the file ended there once) */
     SOURCE_MORE, /* the end of a long line or of zeros was not found yet, but there is more to see */
-    SOURCE_HALF, /* only when asked for: `text` is all that is there, without a newline */
+    SOURCE_HALF, /* only when asked for: `text` is all that is there, without a newline, up to
+                  * line_max; of UTF-16 it may end in half a unit */
 };
 
 struct source_chunk {
     struct slice text; /* lies in the reader's memory, good until the next read */
     uint64_t end;      /* the offset behind it (behind the newline of a long line) */
+    size_t behind;     /* LINES, END: bytes right behind `text` in memory: a line without its end */
+    bool at_eof;       /* fewer bytes came than were asked for; always at END and HALF */
 };
 
 /* Closes what reading a compressed file needs. */
 void source_close_packed(struct source *s);
 
 /* Reads what comes next, about a quantum of it.  `take_half`: if there is no whole line, give what
- * there is: for a file that is gone for good.  Returns enum source_news, or -ESTALE if the file is
+ * there is: for a file that is gone for good.  `want`: this many bytes at least, if they are there,
+ * up to line_max + 1; 0 is a quantum.  `ret` is written whatever comes of it.  Returns enum source_news, or -ESTALE if the file is
  * no longer the one with these bytes before `at`; or pread(2)'s; of a compressed file, unpack_error's:
  * it is damaged from here on. */
-int source_read(struct source *s, struct reader *r, bool take_half, struct source_chunk *ret);
+int source_read(struct source *s, struct reader *r, bool take_half, size_t want,
+                struct source_chunk *ret);
 
 /* The place before offset `at.offset <= offset <= chunk end`, as an anchor of what was read. */
 struct cursor source_cursor(struct source *s, const struct reader *r,
                             const struct source_chunk *chunk, uint64_t offset);
+
+/* A place that was found by its bytes, as it may be one of this source. */
+struct cursor source_place(const struct source *s, struct cursor at);
 
 /* The place becomes the source's own. */
 void source_move(struct source *s, struct cursor to);

@@ -184,7 +184,7 @@ static void visit(struct world *w, struct tracked *t)
     if (follower_must_wait(s) || follower_open(w->follower, s) < 0)
         return;
     w->most_open = MAX(w->most_open, w->descriptors.count);
-    news = source_read(s, &w->reader, s->ending, &chunk);
+    news = source_read(s, &w->reader, s->ending, 0, &chunk);
     if (news == SOURCE_END) {
         follower_at_end(w->follower, s);
         return;

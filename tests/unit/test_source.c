@@ -66,10 +66,10 @@ static void check_cursor(const struct source *s, struct cursor c)
 static int drain(struct source *s, struct reader *r, bool half, size_t step, struct buf *told)
 {
     for (;;) {
-        struct source_chunk chunk = {{NULL, 0}, 0};
+        struct source_chunk chunk;
         uint64_t offset = s->at.offset;
         struct slice in, line;
-        int news = source_read(s, r, half, &chunk);
+        int news = source_read(s, r, half, 0, &chunk);
 
         if (news == SOURCE_END || news < 0)
             return news;
@@ -367,32 +367,358 @@ static void test_last_line(void **state)
     buf_init(&text, SIZE);
     append_letters(&text, SIZE, 1);
     source_begin(&s);
-    assert_int_equal(identity_last_line(s.fd, 0, &offset), 0);
+    assert_int_equal(identity_last_line(s.fd, ENCODING_UTF8, 0, &offset), 0);
     assert_true(offset == 0);
     put(&s, buf_slice(&text), 0);
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-        assert_int_equal(identity_last_line(s.fd, places[i], &offset), 0);
+        assert_int_equal(identity_last_line(s.fd, ENCODING_UTF8, places[i], &offset), 0);
         assert_true(offset == 0);
     }
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
         put(&s, SLICE("\n"), places[i]);
         for (size_t k = 0; k < ARRAY_LEN(places); k++) {
-            assert_int_equal(identity_last_line(s.fd, places[k], &offset), 0);
+            assert_int_equal(identity_last_line(s.fd, ENCODING_UTF8, places[k], &offset), 0);
             assert_true(offset == (k > i ? places[i] + 1 : k > 0 ? places[k - 1] + 1 : 0));
         }
-        assert_int_equal(identity_last_line(s.fd, SIZE, &offset), 0);
+        assert_int_equal(identity_last_line(s.fd, ENCODING_UTF8, SIZE, &offset), 0);
         assert_true(offset == places[i] + 1);
     }
     source_end(&s);
     buf_done(&text);
 }
 
+/* --- what stands behind, and how much is asked for --- */
+
+static void test_behind(void **state)
+{
+    static const struct {
+        size_t lines, half; /* lengths of what there is, up to a last newline and behind it */
+        size_t want;
+        size_t text, behind; /* what is given */
+        enum source_news news;
+        bool at_eof;
+    } cases[] = {
+        {0, 0, 0, 0, 0, SOURCE_END, true},
+        {0, 10, 0, 0, 10, SOURCE_END, true},
+        {100, 0, 0, 100, 0, SOURCE_LINES, true},
+        {100, 10, 0, 100, 10, SOURCE_LINES, true},
+        {100, 10, 1, 100, 10, SOURCE_LINES, true}, /* never less than a chunk */
+        {CHUNK - 1, 0, 0, CHUNK - 1, 0, SOURCE_LINES, true},
+        {CHUNK, 0, 0, CHUNK, 0, SOURCE_LINES, false}, /* there may be more */
+        {CHUNK, 0, CHUNK + 1, CHUNK, 0, SOURCE_LINES, true},
+        {100, CHUNK, 0, 100, CHUNK - 100, SOURCE_LINES, false},
+        {100, CHUNK, CHUNK, 100, CHUNK - 100, SOURCE_LINES, false},
+        {100, CHUNK, CHUNK + 5, 100, CHUNK - 95, SOURCE_LINES, false},
+        {100, CHUNK, CHUNK + 101, 100, CHUNK, SOURCE_LINES, true},
+        {100, 2 * CHUNK, SIZE_MAX, 100, 2 * CHUNK, SOURCE_LINES, true},
+        {100, 4 * CHUNK, SIZE_MAX, 100, 3 * CHUNK - 99, SOURCE_LINES, false}, /* line_max + 1 */
+        {0, 2 * CHUNK, 0, 0, 2 * CHUNK, SOURCE_END, true}, /* asks for more by itself */
+        {0, 3 * CHUNK, 5, 0, 3 * CHUNK, SOURCE_END, true},
+        {0, 3 * CHUNK + 1, 0, 0, 0, SOURCE_MORE, false},
+    };
+    struct buf text;
+    struct reader r;
+
+    (void)state;
+    assert_int_equal(reader_init(&r, digest, 3 * CHUNK), 0);
+    buf_init(&text, 1 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        for (int half = 0; half <= 1; half++) {
+            struct source_chunk chunk;
+            enum source_news want = cases[i].news;
+            struct source s;
+
+            source_begin(&s);
+            buf_reset(&text);
+            if (cases[i].lines > 0) {
+                append_letters(&text, cases[i].lines - 1, 1);
+                assert_int_equal(buf_append_char(&text, '\n'), 0);
+            }
+            append_letters(&text, cases[i].half, 2);
+            put(&s, buf_slice(&text), 0);
+            memset(&chunk, 0xff, sizeof chunk);
+            if (half && want == SOURCE_END && cases[i].behind > 0)
+                want = SOURCE_HALF;
+            assert_int_equal(source_read(&s, &r, half, cases[i].want, &chunk), want);
+            if (chunk.at_eof != cases[i].at_eof)
+                fail_msg("case %zu: at_eof is %d", i, chunk.at_eof);
+            if (want == SOURCE_HALF) { /* the same bytes, but now they are text */
+                assert_int_equal(chunk.text.len, cases[i].behind);
+                assert_int_equal(chunk.behind, 0);
+            } else {
+                assert_int_equal(chunk.text.len, cases[i].text);
+                assert_int_equal(chunk.behind, cases[i].behind);
+            }
+            assert_true(want == SOURCE_MORE || chunk.end == chunk.text.len);
+            if (chunk.text.len + chunk.behind > 0)
+                assert_memory_equal(chunk.text.ptr, text.ptr, chunk.text.len + chunk.behind);
+            source_end(&s);
+        }
+    buf_done(&text);
+    reader_done(&r);
+}
+
+/* --- UTF-16 --- */
+
+/* ASCII as units of two bytes; `@` stands for U+0A0A, which has the byte 0x0A twice. */
+static void append_units(struct buf *to, enum encoding e, struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char low = text.ptr[i] == '@' ? '\n' : text.ptr[i], high = low == text.ptr[i] ? '\0' : low;
+
+        assert_int_equal(buf_append_char(to, e == ENCODING_UTF16LE ? low : high), 0);
+        assert_int_equal(buf_append_char(to, e == ENCODING_UTF16LE ? high : low), 0);
+    }
+}
+
+/* Reads all there is; each line is told as UTF-8, each end of a read checked. */
+static void drain_units(struct source *s, struct reader *r, bool half, struct buf *told)
+{
+    for (;;) {
+        struct source_chunk chunk;
+        int news = source_read(s, r, half, 0, &chunk);
+        struct cursor place;
+
+        assert_true(news >= 0 && news != SOURCE_ZEROS);
+        assert_true(s->scanned % 2 == 0);
+        if (news == SOURCE_END)
+            return;
+        if (news == SOURCE_MORE)
+            continue;
+        if (news == SOURCE_LONG)
+            assert_true(chunk.text.len == r->line_max - r->line_max % 2);
+        assert_int_equal(buf_printf(told, "%s",
+                                    news == SOURCE_LONG   ? "long "
+                                    : news == SOURCE_HALF ? "half "
+                                                          : ""),
+                         0);
+        assert_int_equal(encoding_to_utf8(s->encoding, chunk.text, told), 0);
+        if (news != SOURCE_LINES)
+            assert_int_equal(buf_append_char(told, '\n'), 0);
+        place = source_cursor(s, r, &chunk, chunk.end);
+        assert_true(place.offset == chunk.end && place.rungs[0].back == 0);
+        assert_true(news == SOURCE_HALF || chunk.end % 2 == 0);
+        source_move(s, place);
+    }
+}
+
+/* In appends of every size, odd ones too: the same lines. */
+static void test_utf16_steps(void **state)
+{
+    static const struct slice text =
+        SLICE("one\n@@two@\n\0\n\n\0zeros\0 are text\nlonger than ten\n@@@@@@@@@@@@\nx\nhalf@");
+
+    (void)state;
+    for (enum encoding e = ENCODING_UTF16LE; e <= ENCODING_UTF16BE; e++) {
+        struct buf raw, told, whole;
+        struct reader r;
+
+        buf_init(&raw, 1000);
+        buf_init(&told, 1000);
+        buf_init(&whole, 1000);
+        append_units(&raw, e, text);
+        assert_int_equal(encoding_to_utf8(e, slice_first(buf_slice(&raw), raw.len - 10), &whole),
+                         0); /* "half@" is five units */
+        assert_int_equal(reader_init(&r, digest, SMALL), 0);
+        for (size_t step = 1; step <= raw.len; step++)
+            for (size_t odd = 0; odd <= 1; odd++) { /* the file may end in half a unit */
+                struct source s;
+                struct slice rest;
+
+                source_begin(&s);
+                s.encoding = e;
+                buf_reset(&told);
+                for (size_t at = 0; at < raw.len - odd; at += step) {
+                    put(&s, (struct slice){raw.ptr + at, MIN(step, raw.len - odd - at)}, at);
+                    drain_units(&s, &r, false, &told);
+                }
+                assert_true(slice_equal(buf_slice(&told), buf_slice(&whole)));
+                assert_true(s.at.offset == raw.len - 10 && s.seen == raw.len - odd);
+                drain_units(&s, &r, true, &told);
+                rest = slice_from(buf_slice(&told), whole.len);
+                assert_true(slice_equal(rest, odd ? SLICE("half half\xef\xbf\xbd\n")
+                                                  : SLICE("half half\xe0\xa8\x8a\n")));
+                assert_true(s.at.offset == raw.len - odd);
+
+                /* The other half comes all the same: it is passed over, and units are whole again. */
+                if (odd > 0) {
+                    struct source_chunk chunk;
+
+                    put(&s, (struct slice){raw.ptr + raw.len - 1, 1}, raw.len - 1);
+                    assert_int_equal(source_read(&s, &r, true, 0, &chunk), SOURCE_ZEROS);
+                    assert_true(chunk.end == raw.len && chunk.text.len == 0);
+                    source_move(&s, source_cursor(&s, &r, &chunk, chunk.end));
+                    assert_int_equal(source_read(&s, &r, true, 0, &chunk), SOURCE_END);
+                }
+                source_end(&s);
+            }
+        buf_done(&raw);
+        buf_done(&told);
+        buf_done(&whole);
+        reader_done(&r);
+    }
+}
+
+/* Lines around the limits, of characters with 0x0A in them, written in odd pieces. */
+static void test_utf16_long(void **state)
+{
+    static const size_t maxes[] = {1, 2, 3, SMALL, SMALL + 1, CHUNK - 1, CHUNK, CHUNK + 1};
+    static const size_t steps[] = {777, 60001, CHUNK + 1, SIZE_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(maxes) * 2; i++) {
+        enum encoding e = i % 2 ? ENCODING_UTF16LE : ENCODING_UTF16BE;
+        size_t max = maxes[i / 2];
+        const size_t lens[] = {0,         max / 2 - (max > 1), max / 2,       max / 2 + 1, 5,
+                               CHUNK / 2, CHUNK / 2 - 1,       CHUNK / 2 + 1, CHUNK,       1};
+        struct buf raw, told;
+        struct reader r;
+
+        buf_init(&raw, 1 << 24);
+        buf_init(&told, 1 << 24);
+        assert_int_equal(reader_init(&r, digest, max), 0);
+        for (size_t k = 0; k < ARRAY_LEN(lens); k++) {
+            for (size_t n = 0; n < lens[k]; n++)
+                append_units(&raw, e, n % 3 ? SLICE("@") : SLICE("a"));
+            append_units(&raw, e, SLICE("\n"));
+        }
+        for (size_t k = 0; k < ARRAY_LEN(steps); k++) {
+            struct slice rest;
+            struct source s;
+
+            if (steps[k] < 1000 && max > SMALL + 1)
+                continue;
+            source_begin(&s);
+            s.encoding = e;
+            buf_reset(&told);
+            for (size_t at = 0; at < raw.len; at += MIN(steps[k], raw.len - at)) {
+                put(&s, slice_first(slice_from(buf_slice(&raw), at), steps[k]), at);
+                drain_units(&s, &r, false, &told);
+            }
+            assert_true(s.at.offset == raw.len);
+
+            /* All of them, each once and in its order: as long as it is, or cut to whole units. */
+            rest = buf_slice(&told);
+            for (size_t n = 0; n < ARRAY_LEN(lens); n++) {
+                bool is_long = slice_starts_with(rest, SLICE("long "));
+                size_t len = 0, count = is_long ? max / 2 : lens[n];
+
+                rest = slice_from(rest, is_long ? 5 : 0);
+                for (size_t m = 0; m < count; m++)
+                    len += m % 3 ? 3 : 1;
+                assert_true(!is_long || lens[n] >= max / 2);
+                assert_true(rest.len > len && rest.ptr[len] == '\n');
+                assert_true(len == 0 || rest.ptr[0] == 'a');
+                assert_true(memchr(rest.ptr, '\n', rest.len) == rest.ptr + len);
+                rest = slice_from(rest, len + 1);
+            }
+            assert_int_equal(rest.len, 0);
+            source_end(&s);
+        }
+        buf_done(&raw);
+        buf_done(&told);
+        reader_done(&r);
+    }
+}
+
+/* A long one without its newline, in a file that ends in half a unit: all of it is done with. */
+static void test_utf16_long_half(void **state)
+{
+    struct source_chunk chunk;
+    struct buf raw, told;
+    struct reader r;
+    struct source s;
+
+    (void)state;
+    buf_init(&raw, 1 << 20);
+    buf_init(&told, 1 << 20);
+    assert_int_equal(reader_init(&r, digest, SMALL), 0);
+    for (size_t n = 0; n < CHUNK; n++)
+        append_units(&raw, ENCODING_UTF16LE, SLICE("@"));
+    raw.len--;
+    source_begin(&s);
+    s.encoding = ENCODING_UTF16LE;
+    put(&s, buf_slice(&raw), 0);
+    drain_units(&s, &r, false, &told);
+    assert_true(s.at.offset == 0 && s.scanned == raw.len - 1 && s.seen == raw.len);
+    assert_int_equal(source_read(&s, &r, true, 0, &chunk), SOURCE_HALF);
+    assert_true(chunk.text.len == SMALL && chunk.end == raw.len && chunk.at_eof);
+    source_end(&s);
+    reader_done(&r);
+    buf_done(&raw);
+    buf_done(&told);
+}
+
+/* Where the last line of UTF-16 begins, also of a file that ends in half a unit. */
+static void test_utf16_last_line(void **state)
+{
+    static const size_t places[] = {0, 2, 65534, 65536, 65538, 131070, 199998};
+    enum { SIZE = 200000 };
+
+    (void)state;
+    for (enum encoding e = ENCODING_UTF16LE; e <= ENCODING_UTF16BE; e++) {
+        struct slice newline = e == ENCODING_UTF16LE ? SLICE("\n\0") : SLICE("\0\n");
+        uint64_t offset;
+        struct buf text;
+        struct source s;
+
+        buf_init(&text, SIZE);
+        for (size_t n = 0; n < SIZE; n++)
+            assert_int_equal(buf_append_char(&text, '\n'), 0);
+        source_begin(&s);
+        put(&s, buf_slice(&text), 0);
+        assert_int_equal(identity_last_line(s.fd, e, SIZE, &offset), 0);
+        assert_true(offset == 0);
+        for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+            put(&s, newline, places[i]);
+            for (uint64_t size = SIZE; size > places[i] + 2 && size > SIZE - 3; size--) {
+                assert_int_equal(identity_last_line(s.fd, e, size, &offset), 0);
+                assert_true(offset == places[i] + 2);
+            }
+            assert_int_equal(identity_last_line(s.fd, e, places[i] + 1, &offset), 0);
+            assert_true(offset == (i > 0 ? places[i - 1] + 2 : 0));
+        }
+        source_end(&s);
+        buf_done(&text);
+    }
+}
+
+/* What was truncated and refilled is noticed in UTF-16 too. */
+static void test_utf16_truncation(void **state)
+{
+    struct buf told;
+    struct reader r;
+    struct source s;
+
+    (void)state;
+    buf_init(&told, 1000);
+    assert_int_equal(reader_init(&r, digest, SMALL), 0);
+    source_begin(&s);
+    s.encoding = ENCODING_UTF16LE;
+    put(&s, SLICE("a\0b\0\n\0"), 0);
+    drain_units(&s, &r, false, &told);
+    assert_true(s.at.offset == 6);
+    put(&s, SLICE("a\0c\0\n\0d\0\n\0"), 0);
+    assert_int_equal(source_read(&s, &r, false, 0, &(struct source_chunk){0}), -ESTALE);
+    source_end(&s);
+    reader_done(&r);
+    buf_done(&told);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),      cmocka_unit_test(test_long),
-        cmocka_unit_test(test_truncation), cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_long),
+        cmocka_unit_test(test_truncation),
+        cmocka_unit_test(test_identity),
         cmocka_unit_test(test_last_line),
+        cmocka_unit_test(test_behind),
+        cmocka_unit_test(test_utf16_steps),
+        cmocka_unit_test(test_utf16_long),
+        cmocka_unit_test(test_utf16_long_half),
+        cmocka_unit_test(test_utf16_last_line),
+        cmocka_unit_test(test_utf16_truncation),
     };
     int failed;
 
