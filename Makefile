@@ -16,7 +16,7 @@ SAN     ?=
 
 common := arena backoff base64 buf clock crc32c digest disk encoding escape heap json map \
           random sigv4 utf8
-record := fields key when zone
+record := fields key pattern when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
@@ -25,11 +25,11 @@ run    := checkpoint_command config config_key config_keys flow guess judge lane
           mistakes scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest encoding \
-         endpoint escape fields follower generation glob heap json kinesis ledger map record \
-         rooms sigv4 slice source steady unpack utf8 when window zone
+         endpoint escape fields follower generation glob heap json kinesis ledger map pattern \
+         record rooms sigv4 slice source steady unpack utf8 when window zone
 sim   := histories
 fuzz  := answer checkpoint config encoding json split unpack
-bench := floor pace sink
+bench := evil floor pace sink
 
 # --- how it is built ---
 
@@ -38,7 +38,7 @@ KT_CPPFLAGS := -D_GNU_SOURCE -DKINETAIL_VERSION='"$(VERSION)"'
 KT_CFLAGS := -std=gnu17 -fPIE -Wall -Wextra -Wconversion -Wshadow -Wformat=2 -Wvla \
              -Wstrict-prototypes -Wmissing-prototypes -Werror=format-security
 KT_LDFLAGS := -pie
-KT_LDLIBS := -lcurl -lcrypto -lconfig -lz -lzstd -lpthread
+KT_LDLIBS := -lcurl -lcrypto -lconfig -lz -lzstd -lpthread -lpcre2-8
 
 ifeq ($(SAN),asan)
 KT_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -127,7 +127,7 @@ $(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/tests
 
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
-	@$(LINK) -o $@ $^ -lcrypto $(LDLIBS)
+	@$(LINK) -o $@ $^ -lcrypto -lpcre2-8 $(LDLIBS)
 
 .SECONDARY:
 
