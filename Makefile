@@ -28,7 +28,7 @@ unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest 
          endpoint escape fields follower generation glob heap json kinesis ledger map pattern \
          record rooms sigv4 slice source steady unpack utf8 when window zone
 sim   := histories
-fuzz  := answer checkpoint config encoding json split unpack
+fuzz  := answer checkpoint config encoding json pattern split unpack
 bench := evil floor pace sink
 
 # --- how it is built ---

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #include "buf.h"
+#include "utf8.h"
 #include "util.h"
 
 enum {
@@ -64,12 +65,15 @@ struct block {
 
 struct pattern {
     pcre2_code *plain, *counted;
+    pcre2_code *broken; /* counted, for texts that are no UTF-8; NULL if we work on bytes */
     pcre2_general_context *general;
     pcre2_match_context *plain_context, *counted_context;
     pcre2_jit_stack *stack;
     pcre2_match_data *data;
     struct pool pool;
     bool has_jit, anchored, characters;
+    bool whole;
+    bool only_first; /* no match can follow another one: it must begin where the text begins */
 
     size_t run;       /* how many bytes one item can run through, SIZE_MAX: all */
     size_t item_cost; /* of one callout, in counted work, in a text that is long enough */
@@ -139,7 +143,6 @@ static size_t read_escape(struct slice text, size_t at, bool in_class, struct tr
 {
     char c = at + 1 < text.len ? text.ptr[at + 1] : '\0';
     struct slice rest;
-    size_t end;
 
     if (c == 'Q') {
         for (at += 2; at < text.len; at++) {
@@ -156,17 +159,18 @@ static size_t read_escape(struct slice text, size_t at, bool in_class, struct tr
     else if (c == 'N' && slice_starts_with(rest, SLICE("{")))
         t->characters = true;
     else if ((c == 'x' || c == 'o') && slice_starts_with(rest, SLICE("{"))) {
-        /* \x{ff} and \o{377} are the last bytes; leading zeros do not matter enough to be read. */
-        size_t digits =
-            strspn(at + 3 < text.len ? text.ptr + at + 3 : "", "0123456789abcdefABCDEF");
-        if (digits > (c == 'x' ? 2 : 3) || (c == 'o' && digits == 3 && text.ptr[at + 3] > '3'))
+        /* \x{ff} and \o{377} are the last bytes; zeros before a number do not matter enough. */
+        size_t digits = 0;
+
+        while (1 + digits < rest.len && strchr("}, ", rest.ptr[1 + digits]) == NULL)
+            digits++;
+        if (digits > (c == 'x' ? 2 : 3) || (c == 'o' && digits == 3 && rest.ptr[1] > '3'))
             t->characters = true;
     }
     if (!in_class && c == 'G' && t->previous_match == SIZE_MAX)
         t->previous_match = at;
     if (!in_class && (c == 'X' || c == 'g' || c == 'k' || (c >= '1' && c <= '9')))
         t->unbounded = true;
-    (void)number_at(text, at + 2, &end);
     return at + 2;
 }
 
@@ -363,22 +367,19 @@ int pattern_new(struct slice text, unsigned flags, struct pattern **ret,
     if (flags & PATTERN_WHOLE)
         options |= PCRE2_ENDANCHORED;
     if (t.characters || (flags & PATTERN_UTF))
-        options |= PCRE2_UTF | PCRE2_MATCH_INVALID_UTF;
+        options |= PCRE2_UTF;
 
     p = calloc(1, sizeof *p);
     if (p == NULL)
         return -ENOMEM;
     r = compile_once(text, options, &p->plain, ret_error);
-    if (r == 0 && (info(p->plain, PCRE2_INFO_ALLOPTIONS) & PCRE2_UTF) != 0 &&
-        (options & PCRE2_UTF) == 0) {
-        /* A (*UTF) that we did not see; without the second option a stray byte would be an error. */
-        pcre2_code_free(p->plain);
-        p->plain = NULL;
-        options |= PCRE2_UTF | PCRE2_MATCH_INVALID_UTF;
-        r = compile_once(text, options, &p->plain, ret_error);
-    }
+    if (r == 0 && (info(p->plain, PCRE2_INFO_ALLOPTIONS) & PCRE2_UTF) != 0)
+        options |= PCRE2_UTF; /* a (*UTF) that we did not see */
     if (r == 0)
         r = compile_once(text, options | PCRE2_AUTO_CALLOUT, &p->counted, ret_error);
+    if (r == 0 && (options & PCRE2_UTF))
+        r = compile_once(text, options | PCRE2_AUTO_CALLOUT | PCRE2_MATCH_INVALID_UTF, &p->broken,
+                         ret_error);
     if (r == 0 && t.previous_match != SIZE_MAX) {
         ret_error->offset = t.previous_match;
         (void)snprintf(ret_error->text, sizeof ret_error->text, "\\G is not supported");
@@ -387,6 +388,8 @@ int pattern_new(struct slice text, unsigned flags, struct pattern **ret,
     if (r < 0)
         goto out;
     p->characters = (options & PCRE2_UTF) != 0;
+    p->whole = (flags & PATTERN_WHOLE) != 0;
+    p->only_first = (flags & (PATTERN_START | PATTERN_WHOLE)) != 0;
     p->anchored = (info(p->plain, PCRE2_INFO_ALLOPTIONS) & PCRE2_ANCHORED) != 0;
     p->group_count = info(p->plain, PCRE2_INFO_CAPTURECOUNT);
     r = contexts_new(p, (flags & PATTERN_NO_JIT) == 0);
@@ -413,6 +416,7 @@ void pattern_free(struct pattern *p)
     pcre2_match_context_free(p->counted_context);
     pcre2_match_context_free(p->plain_context);
     pcre2_general_context_free(p->general);
+    pcre2_code_free(p->broken);
     pcre2_code_free(p->counted);
     pcre2_code_free(p->plain);
     free(p->pool.kept);
@@ -422,6 +426,11 @@ void pattern_free(struct pattern *p)
 bool pattern_has_jit(const struct pattern *p)
 {
     return p->has_jit;
+}
+
+bool pattern_is_utf(const struct pattern *p)
+{
+    return p->characters;
 }
 
 unsigned pattern_group_count(const struct pattern *p)
@@ -448,13 +457,18 @@ uint64_t pattern_work(const struct pattern *p)
 }
 
 static int run(struct pattern *p, const pcre2_code *code, pcre2_match_context *context,
-               struct slice text, size_t at, uint32_t options)
+               const struct pattern_scan *s, uint32_t options)
 {
-    PCRE2_SPTR subject = (PCRE2_SPTR)text.ptr;
+    PCRE2_SPTR subject = (PCRE2_SPTR)s->text.ptr;
 
-    if (p->has_jit)
-        return pcre2_jit_match(code, subject, text.len, at, options, p->data, context);
-    return pcre2_match(code, subject, text.len, at, options, p->data, context);
+    /* Up to 10.42 at least, what JIT makes of PCRE2_MATCH_INVALID_UTF is wrong: \S, \D and \W no
+     * longer match what is not ASCII. */
+    if (p->has_jit && !s->broken)
+        return pcre2_jit_match(code, subject, s->text.len, s->at, options, p->data, context);
+    if (!s->broken)
+        options |= PCRE2_NO_UTF_CHECK;
+    return pcre2_match(s->broken ? p->broken : code, subject, s->text.len, s->at,
+                       options | PCRE2_NO_JIT, p->data, context);
 }
 
 /* What PCRE2 answered, in our words. */
@@ -499,6 +513,13 @@ static size_t character_end(const struct pattern *p, struct slice text, size_t a
     return at;
 }
 
+/* In a text that is no UTF-8, PCRE2 matches the pieces that are (pcre2unicode(3)), and takes the
+ * borders of one for the text's. */
+static bool is_anchored(const struct pattern *p, struct slice text, const PCRE2_SIZE *pairs)
+{
+    return !p->whole && utf8_valid(slice_first(text, pairs[0])); /* > 0: there was a \K */
+}
+
 int pattern_scan_next(struct pattern_scan *s, struct pattern *p, struct slice *ret_groups)
 {
     uint32_t options = 0, limit = 0;
@@ -506,6 +527,10 @@ int pattern_scan_next(struct pattern_scan *s, struct pattern *p, struct slice *r
     size_t len = s->text.len - s->at;
     int r = PCRE2_ERROR_MATCHLIMIT;
 
+    if (p->only_first && s->matches > 0)
+        return 0;
+    if (p->characters && s->matches == 0)
+        s->broken = !utf8_valid(s->text);
     if (s->after_empty && s->past_empty) {
         if (len == 0)
             return 0;
@@ -516,22 +541,21 @@ int pattern_scan_next(struct pattern_scan *s, struct pattern *p, struct slice *r
     }
     p->work = s->work;
     p->work_max = MAX(COUNTED_WORK, COUNTED_WORK_PER_BYTE * (uint64_t)s->text.len);
-    if (s->matches < PLAIN_MATCHES)
+    if (s->matches < PLAIN_MATCHES && !s->broken)
         limit =
             plain_limit(p, len, s->matches == 0 ? PLAIN_WORK / 2 : PLAIN_WORK / 2 / PLAIN_MATCHES);
     if (limit > 0) {
         (void)pcre2_set_match_limit(p->plain_context, limit);
-        r = run(p, p->plain, p->plain_context, s->text, s->at, options);
+        r = run(p, p->plain, p->plain_context, s, options);
     }
     if (r == PCRE2_ERROR_MATCHLIMIT) {
         p->position = s->at;
         p->callout_cost = MIN(p->item_cost, 1 + len / RUN_BYTES);
-        /* The interpreter looks through all of the text before it starts: whether it is UTF-8. */
-        if (!p->has_jit && p->characters)
+        if (s->broken) /* each time, all that is left is looked through for what is valid */
             p->work += len / RUN_BYTES;
         p->work += s->matches >= PLAIN_MATCHES ? 4 : 0;
         r = p->work > p->work_max ? PCRE2_ERROR_CALLOUT
-                                  : run(p, p->counted, p->counted_context, s->text, s->at, options);
+                                  : run(p, p->counted, p->counted_context, s, options);
         s->work = p->work;
     }
     r = answer(r);
@@ -541,6 +565,8 @@ int pattern_scan_next(struct pattern_scan *s, struct pattern *p, struct slice *r
     /* A \K inside a recursion can make a match begin behind its end, or before the last one, and
      * we would go in circles. */
     pairs = pcre2_get_ovector_pointer(p->data);
+    if (s->broken && p->only_first && !is_anchored(p, s->text, pairs))
+        return 0;
     if (pairs[0] > pairs[1] || pairs[0] < s->at)
         return -ETIME;
     for (unsigned n = 0; ret_groups != NULL && n <= p->group_count; n++) {

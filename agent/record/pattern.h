@@ -11,7 +11,7 @@
  * with a stray Latin-1 byte still matches `.*`.  It works on characters (UTF-8) if it has a byte
  * above 0x7f, \p, \P, \X, \R, \h, \H, \v, \V, \N{...}, \x{...} or \o{...} above 0xff or
  * (*UTF), or with PATTERN_UTF; then a byte that is no UTF-8 is matched by nothing, not even by `.`,
- * and no match reaches across it.  In both ways \d, \w, \s and \b know ASCII only, unless the
+ * and no match reaches across it (and there is no JIT for such texts, PCRE2's has a bug).  In both ways \d, \w, \s and \b know ASCII only, unless the
  * pattern begins with (*UCP).
  *
  * What PCRE2 knows and we refuse: \C (half a character), and \G (where the last match ended), which
@@ -58,6 +58,9 @@ void pattern_free(struct pattern *p);
  * MemoryDenyWriteExecute, SELinux), and nothing but the speed changes. */
 bool pattern_has_jit(const struct pattern *p);
 
+/* Whether it works on characters. */
+bool pattern_is_utf(const struct pattern *p);
+
 /* How many capturing groups there are, without group 0, which is the whole match. */
 unsigned pattern_group_count(const struct pattern *p);
 
@@ -82,6 +85,7 @@ struct pattern_scan {
     size_t at;      /* where to look on */
     size_t matches; /* so far */
     uint64_t work;
+    bool broken;      /* the text is no UTF-8, and the pattern works on characters */
     bool after_empty; /* the last match was empty, and stood at `at` */
     bool past_empty;  /* like java.util.regex: behind an empty match look on one character further;
                          else, like Perl, for a match at the same place that is not empty */

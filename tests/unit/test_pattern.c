@@ -235,7 +235,7 @@ static const struct {
     {"", 0, SLICE(""), SLICE("x"), 1, SLICE("x")},
     {"", PATTERN_UTF, SLICE("\xc3\xa9"), SLICE("-"), 2, SLICE("-\xc3\xa9-")},
     {"^", PATTERN_MULTILINE, SLICE("a\nb"), SLICE(">"), 2, SLICE(">a\n>b")},
-    {"a", PATTERN_START, SLICE("aab"), SLICE("x"), 2, SLICE("xxb")},
+    {"a", PATTERN_START, SLICE("aab"), SLICE("x"), 1, SLICE("xab")},
     {"a", PATTERN_WHOLE, SLICE("aa"), SLICE("x"), 0, SLICE("")},
     {"a\\Kb", 0, SLICE("abab"), SLICE("x"), 2, SLICE("axax")},
     {"(?<=a)b", 0, SLICE("abab"), SLICE(""), 2, SLICE("aa")},
