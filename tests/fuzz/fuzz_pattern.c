@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "buf.h"
+#include "utf8.h"
 #include "util.h"
 
 enum { OUT_MAX = 1 << 16 };
@@ -58,7 +59,7 @@ static int reference(struct slice pattern, unsigned flags, bool characters, stru
     options |= flags & PATTERN_CASELESS ? PCRE2_CASELESS : 0;
     options |= flags & PATTERN_DOTALL ? PCRE2_DOTALL : 0;
     options |= flags & PATTERN_MULTILINE ? PCRE2_MULTILINE : 0;
-    options |= characters ? PCRE2_UTF | PCRE2_MATCH_INVALID_UTF : 0;
+    options |= characters ? PCRE2_UTF : 0;
     code = pcre2_compile((PCRE2_SPTR)pattern.ptr, pattern.len, options, &number, &offset, NULL);
     assert(code != NULL && context != NULL);
     (void)pcre2_set_match_limit(context, 1000);
@@ -105,7 +106,8 @@ static void check_replace(struct pattern *jit, struct pattern *plain, struct sli
     }
     /* After an empty match it steps over CRLF where that is a newline; and anchored at the beginning
      * means to it: where the last match ended. */
-    if (n > 0 && !has(pattern, "(*") && (flags & (PATTERN_START | PATTERN_WHOLE)) == 0) {
+    if (n > 0 && (!pattern_is_utf(jit) || utf8_valid(text)) && !has(pattern, "(*") &&
+        (flags & (PATTERN_START | PATTERN_WHOLE)) == 0) {
         int k = reference(pattern, flags, pattern_is_utf(jit), text, with, expected, &len);
 
         if (k >= 0) {

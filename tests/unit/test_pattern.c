@@ -74,6 +74,8 @@ static const struct story {
       "b"}},
     {"^.$", 0, SLICE("\xc3\xa9"), 0, {NULL}},
     {"^.$", PATTERN_UTF, SLICE("\xc3\xa9"), 1, {"\xc3\xa9"}},
+    {"\\S+", PATTERN_UTF, SLICE("\xc3\xa9\xe2\x82\xac"), 1, {"\xc3\xa9\xe2\x82\xac"}},
+    {"\\S+", PATTERN_UTF, SLICE("\xc3\xa9\xff"), 1, {"\xc3\xa9"}},
     {"^.*$",
      PATTERN_UTF,
      SLICE("a\xe9"
