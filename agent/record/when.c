@@ -114,8 +114,8 @@ static const struct word {
     {SLICE("epoch_us"), "%s", 6},
     {SLICE("epoch_ns"), "%s", 9},
     {SLICE("httpd"), "%d/%b/%Y:%H:%M:%S %z", 0},
-    {SLICE("apache_error"), "%a %b %d %H:%M:%S" MAYBE_FRACTION " %Y", 0},
-    {SLICE("syslog"), "%b %d " MAYBE_YEAR "%H:%M:%S" MAYBE_FRACTION, 0},
+    {SLICE("apache_error"), "%a %b %e %H:%M:%S" MAYBE_FRACTION " %Y", 0},
+    {SLICE("syslog"), "%b %e " MAYBE_YEAR "%H:%M:%S" MAYBE_FRACTION, 0},
 };
 
 static const uint32_t powers_of_ten[] = {1,      10,      100,      1000,      10000,
@@ -129,11 +129,13 @@ static const char weekdays[7][10] = {"monday", "tuesday",  "wednesday", "thursda
 
 struct op {
     uint8_t step;
-    char c; /* of STEP_CHAR */
+    char c;             /* of STEP_CHAR */
+    uint8_t digits_min; /* of a number that may have one or two */
 };
 
 struct when_format {
     const struct zone *zone; /* borrows; or NULL */
+    bool is_word;
     uint8_t epoch_digits;
     size_t count;
     struct op ops[];
@@ -222,11 +224,15 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
+/* People write numbers with one digit or two.  What our words stand for is written by programs, which
+ * write two, but for the day in places (%e). */
 static void add(struct when_format *f, enum step step, char c)
 {
+    uint8_t digits_min = f->is_word && c != 'e' ? 2 : 1;
+
     if (step == STEP_BLANKS && f->count > 0 && f->ops[f->count - 1].step == STEP_BLANKS)
         return; /* any number of blanks is one */
-    f->ops[f->count++] = (struct op){(uint8_t)step, c};
+    f->ops[f->count++] = (struct op){(uint8_t)step, c, digits_min};
 }
 
 static int add_conversion(struct when_format *f, const struct conversion *c, unsigned *told,
@@ -273,7 +279,7 @@ static int judge(unsigned told, size_t end, struct when_error *e)
     return 0;
 }
 
-static int compile(struct when_format *f, struct slice format, bool is_word, struct when_error *e)
+static int compile(struct when_format *f, struct slice format, struct when_error *e)
 {
     unsigned told = 0;
     size_t half_place = 0, twelve_place = 0;
@@ -285,7 +291,7 @@ static int compile(struct when_format *f, struct slice format, bool is_word, str
         char letter = format.ptr[i];
 
         if (letter != '%') {
-            if (is_word && letter > 0 && letter <= 4)
+            if (f->is_word && letter > 0 && letter <= 4)
                 add(f, STEP_T + (enum step)(letter - 1), letter);
             else
                 add(f, isspace((unsigned char)letter) ? STEP_BLANKS : STEP_CHAR, letter);
@@ -341,8 +347,9 @@ int when_format_new(struct slice format, const struct zone *zone, struct when_fo
     if (f == NULL)
         return -ENOMEM;
     f->zone = zone;
+    f->is_word = is_word;
     f->epoch_digits = epoch_digits;
-    r = compile(f, format, is_word, ret_error);
+    r = compile(f, format, ret_error);
     if (r < 0)
         goto out;
 
@@ -370,17 +377,18 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Takes a number of 1 to `width` digits that is in a range. */
-static bool take_number(struct slice *in, size_t width, int32_t min, int32_t max, int32_t *ret)
+/* Takes a number of so many digits that is in a range. */
+static bool take_number(struct slice *in, size_t digits_min, size_t digits_max, int32_t min,
+                        int32_t max, int32_t *ret)
 {
     int32_t value = 0;
     size_t n = 0;
 
-    while (n < width && n < in->len && is_digit(in->ptr[n]))
+    while (n < digits_max && n < in->len && is_digit(in->ptr[n]))
         value = value * 10 + (in->ptr[n++] - '0');
     *in = slice_from(*in, n);
     *ret = value;
-    return n > 0 && value >= min && value <= max;
+    return n >= digits_min && value >= min && value <= max;
 }
 
 static bool take_char(struct slice *in, char c)
@@ -430,9 +438,7 @@ static bool take_name(struct slice *in, const char names[][10], int32_t count, i
 
 static bool take_year(struct slice *in, int32_t *ret)
 {
-    size_t before = in->len;
-
-    return take_number(in, 4, 1, 9999, ret) && before - in->len == 4;
+    return take_number(in, 4, 4, 1, 9999, ret);
 }
 
 static bool take_fraction(struct slice *in, size_t digits_max, struct parts *p)
@@ -464,11 +470,11 @@ static bool take_offset(struct slice *in, struct parts *p)
     if (!is_west && (in->len == 0 || in->ptr[0] != '+'))
         return false;
     *in = slice_from(*in, 1);
-    if (in->len < 2 || !is_digit(in->ptr[1]) || !take_number(in, 2, 0, 23, &hour))
+    if (!take_number(in, 2, 2, 0, 23, &hour))
         return false;
     if (in->len > 0 && (in->ptr[0] == ':' || is_digit(in->ptr[0]))) {
         (void)take_char(in, ':');
-        if (in->len < 2 || !is_digit(in->ptr[1]) || !take_number(in, 2, 0, 59, &minute))
+        if (!take_number(in, 2, 2, 0, 59, &minute))
             return false;
     }
     p->offset_s = hour * 3600 + minute * 60;
@@ -505,9 +511,7 @@ static bool take_epoch(struct slice *in, struct parts *p)
 
 static bool take_year_of_century(struct slice *in, struct parts *p)
 {
-    size_t before = in->len;
-
-    if (!take_number(in, 2, 0, 99, &p->year) || before - in->len != 2)
+    if (!take_number(in, 2, 2, 0, 99, &p->year))
         return false;
     p->year += p->year < 69 ? 2000 : 1900; /* POSIX, strptime */
     return true;
@@ -543,26 +547,27 @@ static bool take(struct op op, struct slice *in, struct parts *p)
     case STEP_YEAR_OF_CENTURY:
         return take_year_of_century(in, p);
     case STEP_MONTH:
-        return take_number(in, 2, 1, 12, &p->month);
+        return take_number(in, op.digits_min, 2, 1, 12, &p->month);
     case STEP_MONTH_NAME:
         return take_name(in, months, 12, &p->month);
     case STEP_DAY:
-        (void)take_char(in, ' ');
-        return take_number(in, 2, 1, 31, &p->day);
+        if (op.digits_min == 1)
+            (void)take_char(in, ' ');
+        return take_number(in, op.digits_min, 2, 1, 31, &p->day);
     case STEP_DAY_OF_YEAR:
-        return take_number(in, 3, 1, 366, &p->day_of_year);
+        return take_number(in, 1, 3, 1, 366, &p->day_of_year);
     case STEP_WEEKDAY:
         return take_name(in, weekdays, 7, &any);
     case STEP_HOUR:
-        return take_number(in, 2, 0, 23, &p->hour);
+        return take_number(in, op.digits_min, 2, 0, 23, &p->hour);
     case STEP_HOUR_OF_HALF:
-        return take_number(in, 2, 1, 12, &p->hour) && (p->hour %= 12, true);
+        return take_number(in, op.digits_min, 2, 1, 12, &p->hour) && (p->hour %= 12, true);
     case STEP_HALF:
         return take_half(in, p);
     case STEP_MINUTE:
-        return take_number(in, 2, 0, 59, &p->minute);
+        return take_number(in, op.digits_min, 2, 0, 59, &p->minute);
     case STEP_SECOND:
-        return take_number(in, 2, 0, 60, &p->second);
+        return take_number(in, op.digits_min, 2, 0, 60, &p->second);
     case STEP_FRACTION:
         return take_fraction(in, 9, p);
     case STEP_OFFSET:
@@ -651,7 +656,7 @@ static int finish_without_year(const struct when_format *f, const struct parts *
                                struct when *ret)
 {
     int64_t limit_s = floor_div(now_ns, NS_PER_S) + LEAD_S;
-    uint32_t limit_ns = (uint32_t)(now_ns - floor_div(now_ns, NS_PER_S) * NS_PER_S);
+    uint32_t limit_ns = (uint32_t)((now_ns % NS_PER_S + NS_PER_S) % NS_PER_S);
     uint32_t year, month, day;
 
     /* The clocks that wrote the line may be in the next year already. */

@@ -317,6 +317,19 @@ static void the_year_that_is_missing_is_the_latest_that_fits(void **state)
     when_format_free(syslog);
 }
 
+static void any_now_will_do(void **state)
+{
+    struct when_format *f = format_of("syslog", NULL);
+    struct when w;
+
+    (void)state;
+    assert_int_equal(when_read(f, SLICE("Feb 29 00:00:00"), INT64_MIN, &w), 0);
+    assert_int_equal(w.utc_s, INT64_C(-9272620800)); /* 1676 */
+    assert_int_equal(when_read(f, SLICE("Feb 29 00:00:00"), INT64_MAX, &w), 0);
+    assert_int_equal(w.utc_s, INT64_C(9156585600)); /* 2260 */
+    when_format_free(f);
+}
+
 /* Near New Year the year is that of the place, not of Greenwich. */
 static void the_year_that_is_missing_is_that_of_the_zone(void **state)
 {
@@ -583,6 +596,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(formats_that_tell_no_time_are_refused),
         cmocka_unit_test(the_year_that_is_missing_is_the_latest_that_fits),
         cmocka_unit_test(the_year_that_is_missing_is_that_of_the_zone),
+        cmocka_unit_test(any_now_will_do),
         cmocka_unit_test(times_are_written),
         cmocka_unit_test(days_follow_each_other),
         cmocka_unit_test(what_was_read_says_how),
