@@ -28,7 +28,7 @@ unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest 
          endpoint escape fields follower generation glob heap json kinesis ledger map pattern \
          record rooms sigv4 slice source steady unpack utf8 when window zone
 sim   := histories
-fuzz  := answer checkpoint config encoding json pattern split unpack
+fuzz  := answer checkpoint config encoding json pattern split unpack when
 bench := evil floor pace sink
 
 # --- how it is built ---
@@ -148,7 +148,7 @@ check: ## install what is missing, build, run every test
 .PHONY: check-unit check-system
 check-unit: all unit-programs ## run the unit tests only
 	@python3 tests/check.py unit
-check-system: all ## run the system tests only (PYTEST_ARGS='-k name')
+check-system: all $(BUILD)/unit/when ## run the system tests only (PYTEST_ARGS='-k name')
 	@python3 tests/check.py system -- $(PYTEST_ARGS)
 
 .PHONY: asan tsan
