@@ -16,7 +16,7 @@ SAN     ?=
 
 common := arena backoff base64 buf clock crc32c digest disk encoding escape heap json map \
           random sigv4 utf8
-record := fields key pattern when zone
+record := fields key parse parse_apache parse_csv parse_json pattern when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
@@ -25,8 +25,8 @@ run    := checkpoint_command config config_key config_keys flow guess judge lane
           mistakes scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest encoding \
-         endpoint escape fields follower generation glob heap json kinesis ledger map pattern \
-         record rooms sigv4 slice source steady unpack utf8 when window zone
+         endpoint escape fields follower generation glob heap json kinesis ledger map parse \
+         pattern record rooms sigv4 slice source steady unpack utf8 when window zone
 sim   := histories
 fuzz  := answer checkpoint config encoding json pattern split unpack when
 bench := evil floor pace sink
@@ -129,10 +129,14 @@ $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ -lcrypto -lpcre2-8 $(LDLIBS)
 
+$(BUILD)/tools/%: $(BUILD)/tests/tools/%.o $(BUILD)/libkinetail.a
+	@mkdir -p $(@D)
+	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
+
 .SECONDARY:
 
 .PHONY: unit-programs fuzz-programs
-unit-programs: $(unit:%=$(BUILD)/unit/%) $(sim:%=$(BUILD)/sim/%)
+unit-programs: $(unit:%=$(BUILD)/unit/%) $(sim:%=$(BUILD)/sim/%) $(tools:%=$(BUILD)/tools/%)
 fuzz-programs: $(fuzz:%=$(BUILD)/fuzz/%)
 
 .PHONY: deps

@@ -1,8 +1,13 @@
 #include "json.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
+#include <string.h>
 #include <sys/types.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "buf.h"
 #include "utf8.h"
@@ -15,8 +20,9 @@
  *     FIRST_VALUE: a VALUE or ]           FIRST_KEY: a key or }
  *     key, colon --> VALUE
  *     AFTER -- , --> VALUE or a key, by the container     AFTER -- ] or } --> AFTER or DONE
- *     anything else --> BROKEN, for ever */
-enum state { VALUE, FIRST_VALUE, FIRST_KEY, AFTER, DONE, BROKEN };
+ *     anything else --> BROKEN, for ever; what is open too often --> TOO_DEEP, which is the same
+ *     but for its reason */
+enum state { VALUE, FIRST_VALUE, FIRST_KEY, AFTER, DONE, BROKEN, TOO_DEEP };
 
 enum { ESCAPE_LEN = 6 }; /* backslash, 'u', four digits */
 
@@ -251,8 +257,10 @@ static int open_container(struct json *j, bool object, struct json_token *ret)
 {
     uint64_t bit;
 
-    if (j->depth == JSON_DEPTH_MAX)
+    if (j->depth == JSON_DEPTH_MAX) {
+        j->state = TOO_DEEP;
         return -EBADMSG;
+    }
     bit = 1ULL << j->depth++;
     j->is_object = object ? j->is_object | bit : j->is_object & ~bit;
     j->state = object ? FIRST_KEY : FIRST_VALUE;
@@ -340,6 +348,7 @@ static int take_token(struct json *j, struct json_token *ret)
         take(j, 0, JSON_END, ret);
         return 0;
     case BROKEN:
+    case TOO_DEEP:
         break;
     }
     return -EBADMSG;
@@ -349,9 +358,14 @@ int json_next(struct json *j, struct json_token *ret)
 {
     int r = take_token(j, ret);
 
-    if (r < 0)
+    if (r < 0 && j->state != TOO_DEEP)
         j->state = BROKEN;
     return r;
+}
+
+bool json_is_too_deep(const struct json *j)
+{
+    return j->state == TOO_DEEP;
 }
 
 /* Reads on until no more than `depth` containers are open. */
@@ -387,7 +401,7 @@ int json_skip(struct json *j)
 
 int json_leave(struct json *j)
 {
-    if (j->state == BROKEN)
+    if (j->state == BROKEN || j->state == TOO_DEEP)
         return -EBADMSG;
     if (j->depth == 0)
         return -EINVAL;
@@ -459,69 +473,242 @@ bool json_text_equal(struct slice raw, struct slice text)
     return text.len == 0;
 }
 
-/* What a character that must not stand in a string is written as. */
-static int append_escape(struct buf *to, char c)
+/* -- writing --------------------------------------------------------------------------------- */
+
+/* What follows writes into room that was measured before, without a look at each piece: a line's
+ * fields are made JSON on the hot way.  Every byte that is read becomes one byte or more, so while n
+ * are left to be read there is room for n. */
+
+/* What stands behind the backslash for a character that must not stand in a string as it is; 'u':
+ * it has no short form; 0: it may stand. */
+static const char escapes[256] = {
+    [0] = 'u',  [1] = 'u',    [2] = 'u',    [3] = 'u',    [4] = 'u',   [5] = 'u',     [6] = 'u',
+    [7] = 'u',  ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', [11] = 'u',  ['\f'] = 'f',  ['\r'] = 'r',
+    [14] = 'u', [15] = 'u',   [16] = 'u',   [17] = 'u',   [18] = 'u',  [19] = 'u',    [20] = 'u',
+    [21] = 'u', [22] = 'u',   [23] = 'u',   [24] = 'u',   [25] = 'u',  [26] = 'u',    [27] = 'u',
+    [28] = 'u', [29] = 'u',   [30] = 'u',   [31] = 'u',   ['"'] = '"', ['\\'] = '\\',
+};
+
+static char *put_escape(char *to, char c)
 {
     static const char digits[] = "0123456789abcdef";
-    char text[ESCAPE_LEN] = {'\\', c, '0', '0', digits[(uint8_t)c >> 4], digits[(uint8_t)c & 0xf]};
-    size_t len = 2;
+    char how = escapes[(uint8_t)c];
 
-    switch (c) {
-    case '"':
-    case '\\':
-        break;
-    case '\b':
-        text[1] = 'b';
-        break;
-    case '\f':
-        text[1] = 'f';
-        break;
-    case '\n':
-        text[1] = 'n';
-        break;
-    case '\r':
-        text[1] = 'r';
-        break;
-    case '\t':
-        text[1] = 't';
-        break;
-    default:
-        text[1] = 'u';
-        len = ESCAPE_LEN;
-        break;
+    *to++ = '\\';
+    *to++ = how;
+    if (how == 'u') {
+        *to++ = '0';
+        *to++ = '0';
+        *to++ = digits[(uint8_t)c >> 4];
+        *to++ = digits[(uint8_t)c & 0xf];
     }
-    return buf_append(to, (struct slice){text, len});
+    return to;
+}
+
+#ifdef __SSE2__
+/* Copies the bytes that mean nothing special in a string, up to the first that does, sixteen at a
+ * time; stops short of the end where fewer are left.  Moves both places on. */
+static void copy_plain(char **to, const char **from, const char *end)
+{
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
+    const __m128i blank = _mm_set1_epi8(0x20);
+
+    while (end - *from >= (ptrdiff_t)sizeof(__m128i)) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)*from);
+        /* Compared with their signs: control characters, and all that is not ASCII. */
+        __m128i special = _mm_cmplt_epi8(bytes, blank);
+        unsigned mask, len;
+
+        special = _mm_or_si128(special, _mm_cmpeq_epi8(bytes, quote));
+        special = _mm_or_si128(special, _mm_cmpeq_epi8(bytes, backslash));
+        mask = (unsigned)_mm_movemask_epi8(special);
+        _mm_storeu_si128((__m128i *)(void *)*to, bytes);
+        len = mask == 0 ? (unsigned)sizeof bytes : (unsigned)__builtin_ctz(mask);
+        *to += len;
+        *from += len;
+        if (mask != 0)
+            return;
+    }
+}
+#else
+static void copy_plain(char **to, const char **from, const char *end)
+{
+    size_t len = plain_len((struct slice){*from, (size_t)(end - *from)}, 0, HIGHS);
+
+    memcpy(*to, *from, len);
+    *to += len;
+    *from += len;
+}
+#endif
+
+/* Writes a character that is no plain one and moves on in what is read: an escape, a character of
+ * several bytes, or what stands for what is none. */
+static char *put_special(char *to, const char **from, const char *end)
+{
+    struct slice rest = {*from, (size_t)(end - *from)};
+    size_t len = 1;
+    uint32_t code;
+
+    if ((uint8_t)rest.ptr[0] < 0x80) {
+        to = put_escape(to, rest.ptr[0]);
+    } else if (utf8_first(rest, &len, &code)) {
+        memcpy(to, rest.ptr, len);
+        to += len;
+    } else {
+        memcpy(to, UTF8_REPLACEMENT.ptr, UTF8_REPLACEMENT.len);
+        to += UTF8_REPLACEMENT.len;
+    }
+    *from += len;
+    return to;
+}
+
+static char *put_text(char *to, const char *from, const char *end)
+{
+    for (;;) {
+        copy_plain(&to, &from, end);
+        /* What is left is fewer than sixteen, or begins with a special one. */
+        while (from < end && (uint8_t)*from < 0x80 && escapes[(uint8_t)*from] == 0)
+            *to++ = *from++;
+        if (from == end)
+            return to;
+        to = put_special(to, &from, end);
+    }
+}
+
+char *json_put_string(char *to, struct slice text)
+{
+    *to++ = '"';
+    to = text.len > 0 ? put_text(to, text.ptr, text.ptr + text.len) : to;
+    *to++ = '"';
+    return to;
+}
+
+/* How long json_put_string makes it. */
+static size_t string_size(struct slice text)
+{
+    size_t size = 2 + text.len;
+
+    for (;;) {
+        char room[ESCAPE_LEN];
+        const char *from;
+
+        text = slice_from(text, plain_len(text, 0, HIGHS));
+        if (text.len == 0)
+            return size;
+        from = text.ptr;
+        size += (size_t)(put_special(room, &from, text.ptr + text.len) - room);
+        size -= (size_t)(from - text.ptr);
+        text = slice_from(text, (size_t)(from - text.ptr));
+    }
+}
+
+/* Room for `more` bytes behind the content; twice what there was, so that n appends cost O(n). */
+static int make_room(struct buf *b, size_t more)
+{
+    if (more <= b->cap - b->len)
+        return 0;
+    if (more > b->max - b->len)
+        return -EMSGSIZE;
+    return buf_reserve(b, MAX(b->len + more, b->cap > b->max / 2 ? b->max : 2 * b->cap));
 }
 
 int json_append_string(struct buf *to, struct slice text)
 {
-    size_t start = to->len;
-    int r = buf_append_char(to, '"');
-
-    while (text.len > 0 && r == 0) {
-        size_t len = plain_len(text, 0, HIGHS);
-        uint32_t code;
-
-        if (len > 0) {
-            r = buf_append(to, slice_first(text, len));
-        } else if ((uint8_t)text.ptr[0] < 0x80) {
-            len = 1;
-            r = append_escape(to, text.ptr[0]);
-        } else if (utf8_first(text, &len, &code)) {
-            r = buf_append(to, slice_first(text, len));
-        } else {
-            r = buf_append(to, UTF8_REPLACEMENT);
-        }
-        text = slice_from(text, len);
+    /* Measured only where the worst would not fit: growing for it could be in vain. */
+    if (json_string_size_max(text.len) > to->cap - to->len) {
+        int r = make_room(to, string_size(text));
+        if (r < 0)
+            return r;
     }
-    if (r == 0)
-        r = buf_append_char(to, '"');
-    if (r < 0)
-        to->len = start;
-    return r;
+    to->len = (size_t)(json_put_string(to->ptr + to->len, text) - to->ptr);
+    return 0;
 }
 
 size_t json_string_size_max(size_t n)
 {
     return n > (SIZE_MAX - 2) / ESCAPE_LEN ? SIZE_MAX : 2 + n * ESCAPE_LEN;
+}
+
+char *json_put_unescaped(char *to, struct slice raw)
+{
+    while (raw.len > 0) {
+        const char *escape = memchr(raw.ptr, '\\', raw.len);
+        size_t len = escape == NULL ? raw.len : (size_t)(escape - raw.ptr);
+        uint32_t code = 0;
+
+        memcpy(to, raw.ptr, len);
+        to += len;
+        raw = slice_from(raw, len);
+        if (raw.len > 0) {
+            len = escape_first(raw, &code);
+            assert(len > 0);
+            to += utf8_encode(code, to);
+            raw = slice_from(raw, len);
+        }
+    }
+    return to;
+}
+
+/* A string's bytes again, with no escape that need not be. */
+static char *put_raw(char *to, struct slice raw)
+{
+    const char *from = raw.ptr, *end = raw.ptr + raw.len;
+
+    while (from < end) {
+        struct slice rest = {from, (size_t)(end - from)};
+        uint32_t code = 0;
+        size_t len;
+
+        if (*from != '\\') {
+            const char *escape = memchr(from, '\\', rest.len);
+
+            len = escape == NULL ? rest.len : (size_t)(escape - from);
+            to = put_text(to, from, from + len);
+        } else {
+            len = escape_first(rest, &code);
+            assert(len > 0);
+            if (code < 0x80 && escapes[code] != 0)
+                to = put_escape(to, (char)code);
+            else
+                to += utf8_encode(code, to);
+        }
+        from += len;
+    }
+    return to;
+}
+
+char *json_put_compact(char *to, struct slice value)
+{
+    struct json_token t = {JSON_NULL, {NULL, 0}};
+    bool first = true; /* of its container, or behind a key: no comma */
+    struct json j;
+
+    json_init(&j, value);
+    for (;;) {
+        int r = json_next(&j, &t);
+
+        assert(r == 0);
+        if (t.type == JSON_END)
+            return to;
+        if (!first && t.type != JSON_OBJECT_END && t.type != JSON_ARRAY_END)
+            *to++ = ',';
+        first = t.type == JSON_OBJECT_BEGIN || t.type == JSON_ARRAY_BEGIN || t.type == JSON_KEY;
+        if (t.type == JSON_KEY || t.type == JSON_STRING) {
+            *to++ = '"';
+            to = put_raw(to, t.text);
+            *to++ = '"';
+        } else {
+            memcpy(to, t.text.ptr, t.text.len);
+            to += t.text.len;
+        }
+        if (t.type == JSON_KEY)
+            *to++ = ':';
+    }
+}
+
+size_t json_compact_size_max(struct slice value)
+{
+    if (utf8_valid(value))
+        return value.len;
+    return value.len > SIZE_MAX / 3 ? SIZE_MAX : 3 * value.len; /* each byte a U+FFFD */
 }

@@ -66,6 +66,9 @@ void json_init(struct json *j, struct slice text);
  * or is too deep. */
 int json_next(struct json *j, struct json_token *ret);
 
+/* Was the last -EBADMSG because of JSON_DEPTH_MAX? */
+bool json_is_too_deep(const struct json *j);
+
 /* Passes over the value that comes next, with all that is in it.  Errors: -EBADMSG as json_next;
  * -EINVAL, and nothing has moved, if no value comes next but a key, an end, or JSON_END. */
 int json_skip(struct json *j);
@@ -90,5 +93,21 @@ int json_append_string(struct buf *to, struct slice text);
 /* What json_append_string appends at most for `n` bytes: a control character is six.
  * SIZE_MAX if that is no number. */
 size_t json_string_size_max(size_t n);
+
+/* These write into memory that the caller knows to be large enough, and return where they ended. */
+
+/* As json_append_string; json_string_size_max bytes are enough. */
+char *json_put_string(char *to, struct slice text);
+
+/* The text that `raw`, the text of a KEY or STRING, stands for; raw.len bytes are enough.  Lone
+ * surrogates become U+FFFD; bytes that are no UTF-8 stay as they are, unlike in json_unescape. */
+char *json_put_unescaped(char *to, struct slice raw);
+
+/* A value that was read before and is whole: without blanks, its strings written as
+ * json_append_string does, its numbers as they stand.  json_compact_size_max bytes are enough. */
+char *json_put_compact(char *to, struct slice value);
+
+/* What json_put_compact writes at most: no more than it reads, where that is UTF-8. */
+size_t json_compact_size_max(struct slice value);
 
 #endif

@@ -51,6 +51,9 @@ void fields_reset(struct fields *f);
  * Errors: -EMSGSIZE past FIELDS_MAX, -ENOMEM. */
 int fields_add(struct fields *f, struct slice name, struct slice value, enum field_type type);
 
+/* Adds `n` fields at the end, which the caller fills in.  Errors: as fields_add. */
+int fields_extend(struct fields *f, size_t n, struct field **ret);
+
 /* Adds a field, or gives the first one of that name another value, at its place. */
 int fields_set(struct fields *f, struct slice name, struct slice value, enum field_type type);
 
@@ -59,6 +62,10 @@ struct field *fields_find(const struct fields *f, struct slice name);
 
 /* Takes a field of this set out; those behind it move up. */
 void fields_remove(struct fields *f, struct field *field);
+
+/* Of fields with one name only the first stays, with the last one's value.  Cost grows with the
+ * number of fields, not with its square. */
+void fields_merge(struct fields *f);
 
 /* A field's value in JSON: a text in quotes, null, true, and so on.  Errors: as buf. */
 int fields_append_value(struct buf *to, const struct field *field);

@@ -5,6 +5,28 @@
  *   2. Values lie in the event where they can, and in the fields' arena where they had to be
  *      rewritten (escapes undone, lines joined).
  *   3. An event comes without its last newline; a carriage return before it is not part of a value.
+ *   4. Fields come in the order and by the names of the table below, which for the formats of httpd
+ *      and syslog are the Java agent's.  Those that a format may lack are null then, unless it says
+ *      otherwise.
+ *
+ *     combined        host ident authuser datetime request response bytes referer agent
+ *     common          the first seven of these.  In both, anything may follow behind a space, as
+ *                     nginx's $request_time, and is not looked at; "-" is null
+ *     apache_error    timestamp module severity processid threadid client message
+ *     rfc3164         priority (a number; only if the line has it) timestamp hostname program
+ *                     processid message
+ *     rfc5424         priority version (numbers) timestamp hostname program processid msgid
+ *                     structured_data (an object of objects: {"id":{"name":"value"}}; the values of a
+ *                     name that stands there twice are an array) message; "-" is null
+ *     rfc3339_syslog  as rfc3164
+ *     syslog          as the one of these three that the line begins like
+ *     json            the members of the object in their order; of two with one name the last counts,
+ *                     at the place of the first
+ *     csv             the names of the settings; columns that are missing are null
+ *     logfmt          the keys; a key alone is true; of two with one name as in json
+ *     cri             time stream tag message
+ *     regex           the named groups in the order of their numbers, or the names of the settings; a
+ *                     group that did not take part is null
  *
  * Thinks: no I/O.  A warm one no longer allocates. */
 #ifndef PARSE_H
@@ -52,7 +74,8 @@ struct parse_settings {
 };
 
 /* Reads `event` into `to`, which is empty.  1: it matches.  0: it does not, and *ret_why is the rest
- * of a sentence that begins with "the line ", as in "has no closing quote"; `to` may hold anything.
+ * of a sentence that begins with "the line ", as in "has no closing quote"; `to` may hold anything,
+ * also that sentence: it is good until fields_reset.
  * Errors: -EMSGSIZE: it has more fields than FIELDS_MAX or needs more memory than the arena may
  * have; -ETIME: the pattern gave up at a limit; -ENOMEM. */
 int parse_event(enum parse_format format, const struct parse_settings *s, struct slice event,
