@@ -21,8 +21,9 @@ tail   := copies follower generation glob identity missed nameless neighbours op
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts folders ledger state
-run    := checkpoint_command config config_key config_keys flow guess judge lane log look loop \
-          mistakes scribe setup sheet units
+run    := checkpoint_command config config_convert config_groups config_key config_keys \
+          config_pairs config_rules config_texts flow guess judge lane log look loop mistakes scribe \
+          setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest encoding \
          endpoint escape fields follower generation glob heap json kinesis ledger map parse \

@@ -1,6 +1,8 @@
 #include "run/config.h"
 
+#include "record/parse.h"
 #include "run/config_key.h"
+#include "run/config_rules.h"
 #include "run/guess.h"
 #include "run/sheet.h"
 
@@ -38,7 +40,8 @@ struct walk { /* over the settings of the root, or of one flow */
     struct load *load;
     struct config_scene scene;
     bool in_flow;
-    void *base; /* the struct config or the struct config_flow */
+    void *base;  /* the struct config or the struct config_flow */
+    bool *wrong; /* of a flow: for each row, whether it could not be read */
 };
 
 static struct table table_of(bool in_flow)
@@ -111,6 +114,7 @@ static bool claim_global(const struct walk *w, const struct config_key *k,
 static void read_row(const struct walk *w, const struct config_key *k, const config_setting_t *s)
 {
     struct sheet_place place = sheet_place(w->scene.sheet, config_setting_source_line(s));
+    size_t before = w->load->mistakes->count;
 
     if (!w->in_flow && !claim_global(w, k, s))
         return;
@@ -119,6 +123,8 @@ static void read_row(const struct walk *w, const struct config_key *k, const con
                              "is a secret in a file that other users can read; run: chmod 600 %s",
                              place.file);
     config_key_read(k, s, w->base, &w->scene);
+    if (w->in_flow)
+        w->wrong[k - table_of(true).rows] = w->load->mistakes->count > before;
 }
 
 static void read_flows(const struct walk *root, const config_setting_t *list);
@@ -176,31 +182,9 @@ static void flow_done(struct config_flow *f)
     free(f->where_file);
 }
 
-static bool has_setting(const config_setting_t *group, const char *name)
-{
-    return config_setting_get_member(group, name) != NULL;
-}
-
-/* A setting that is there but wrong has its own mistake already; so we ask the tree, not the
- * flow. */
-static void check_flow(const struct walk *w, const config_setting_t *s)
+static void check_name(const struct walk *w, const config_setting_t *s)
 {
     const struct config_flow *f = w->base;
-    struct table t = table_of(true);
-
-    for (size_t i = 0; i < t.count; i++) {
-        const struct config_key *k = &t.rows[i];
-        if (k->required && !has_setting(s, k->path))
-            config_scene_mistake(&w->scene, s, k->path,
-                                 "is missing from this flow; add %s = %s (%s)", k->path,
-                                 k->type == CONFIG_TEXTS ? "[ \"...\" ]" : "\"...\"", k->meaning);
-    }
-    if (has_setting(s, "stream") && has_setting(s, "stream_arn"))
-        config_scene_mistake(&w->scene, config_setting_get_member(s, "stream_arn"), "stream_arn",
-                             "is given beside stream; keep only one of the two");
-    if (!has_setting(s, "stream") && !has_setting(s, "stream_arn"))
-        config_scene_mistake(&w->scene, s, "stream",
-                             "is missing from this flow; add stream = \"NAME\" or stream_arn");
 
     for (size_t i = 0; f->name != NULL && i < w->load->config->flow_count; i++) {
         const struct config_flow *other = &w->load->config->flows[i];
@@ -228,8 +212,9 @@ static void read_flow(const struct walk *root, const config_setting_t *s, unsign
 {
     struct sheet_place place = sheet_place(root->scene.sheet, config_setting_source_line(s));
     struct config_flow flow = {.where_line = place.line, .where_index = index};
-    struct walk w = {root->load, root->scene, true, &flow};
+    struct walk w = {root->load, root->scene, true, &flow, NULL};
     char prefix[32];
+    bool kept = false;
 
     (void)snprintf(prefix, sizeof prefix, "flows[%u]", index);
     if (!config_setting_is_group(s)) {
@@ -240,14 +225,17 @@ static void read_flow(const struct walk *root, const config_setting_t *s, unsign
     (void)snprintf(prefix, sizeof prefix, "flows[%u].", index);
     w.scene.prefix = prefix;
     flow.where_file = strdup(place.file);
-    if (flow.where_file == NULL || preset_all(true, &flow) < 0) {
-        root->load->mistakes->lost = true;
-        flow_done(&flow);
-        return;
+    w.wrong = calloc(table_of(true).count, sizeof *w.wrong);
+    if (flow.where_file != NULL && w.wrong != NULL && preset_all(true, &flow) == 0) {
+        walk_group(&w, s, "");
+        if (flow.parse.regex != NULL)
+            flow.parse.format = PARSE_REGEX;
+        config_rules_check(&flow, s, w.wrong, &w.scene);
+        check_name(&w, s);
+        kept = flow_append(root->load->config, &flow) == 0;
     }
-    walk_group(&w, s, "");
-    check_flow(&w, s);
-    if (flow_append(root->load->config, &flow) < 0) {
+    free(w.wrong);
+    if (!kept) {
         root->load->mistakes->lost = true;
         flow_done(&flow);
     }
@@ -376,7 +364,7 @@ static void complain_syntax(struct load *l, const struct sheet *sheet, const con
 
 static void load_sheet(struct load *l, const struct sheet *sheet)
 {
-    struct walk w = {l, {sheet, l->mistakes, ""}, false, l->config};
+    struct walk w = {l, {sheet, l->mistakes, ""}, false, l->config, NULL};
     config_t tree;
 
     config_init(&tree);
@@ -511,55 +499,85 @@ int config_load_text(struct slice text, const char *name, struct config **ret,
 
 struct page { /* where we are in what is printed */
     FILE *to;
-    const char *indent;
-    size_t group_len;  /* of the group that is open; 0: none */
-    const char *group; /* borrows a row's path */
+    unsigned depth;   /* brackets that are open */
+    const char *open; /* borrows a row's path, which begins with the groups that are open */
+    size_t open_len;
 };
 
-static void close_group(struct page *p)
+static void indent(const struct page *p)
 {
-    if (p->group_len > 0)
-        fprintf(p->to, "%s};\n", p->indent);
-    p->group_len = 0;
+    for (unsigned i = 0; i < p->depth; i++)
+        fputs("    ", p->to);
+}
+
+/* The length of a path's groups: 10 of "parse.time.zone". */
+static size_t groups_len(const char *path, size_t len)
+{
+    const char *dot = memrchr(path, '.', len);
+
+    return dot != NULL ? (size_t)(dot - path) : 0;
+}
+
+/* Closes groups until only such are open that `path` is in. */
+static void close_groups(struct page *p, const char *path)
+{
+    while (p->open_len > 0 &&
+           (strncmp(p->open, path, p->open_len) != 0 || path[p->open_len] != '.')) {
+        p->depth--;
+        indent(p);
+        fputs("};\n", p->to);
+        p->open_len = groups_len(p->open, p->open_len);
+    }
+}
+
+static void open_groups(struct page *p, const char *path)
+{
+    size_t len = groups_len(path, strlen(path));
+
+    while (p->open_len < len) {
+        size_t begin = p->open_len > 0 ? p->open_len + 1 : 0;
+
+        p->open_len = begin + strcspn(path + begin, ".");
+        indent(p);
+        fprintf(p->to, "%.*s = {\n", (int)(p->open_len - begin), path + begin);
+        p->depth++;
+    }
+    p->open = path;
 }
 
 /* Rows of one group stand together in the table. */
 static void print_row(struct page *p, const struct config_key *k, const void *base)
 {
-    const char *dot = strrchr(k->path, '.');
-    size_t len = dot != NULL ? (size_t)(dot - k->path) : 0;
+    size_t len = groups_len(k->path, strlen(k->path));
 
-    if (!config_key_has_value(k, base))
-        return;
-    if (len != p->group_len || (len > 0 && strncmp(k->path, p->group, len) != 0)) {
-        close_group(p);
-        if (len > 0)
-            fprintf(p->to, "%s%.*s = {\n", p->indent, (int)len, k->path);
-        p->group = k->path;
-        p->group_len = len;
-    }
-    fprintf(p->to, "%s%s%s = ", p->indent, len > 0 ? "    " : "", dot != NULL ? dot + 1 : k->path);
+    close_groups(p, k->path);
+    open_groups(p, k->path);
+    indent(p);
+    fprintf(p->to, "%s = ", k->path + (len > 0 ? len + 1 : 0));
     config_key_print(k, base, p->to);
     fputs(";\n", p->to);
 }
 
-static void print_table(bool in_flow, const void *base, const char *indent, FILE *to)
+static void print_table(bool in_flow, const void *base, FILE *to)
 {
     struct table t = table_of(in_flow);
-    struct page p = {.to = to, .indent = indent};
+    struct page p = {.to = to, .depth = in_flow ? 2 : 0};
 
-    for (size_t i = 0; i < t.count; i++)
-        print_row(&p, &t.rows[i], base);
-    close_group(&p);
+    for (size_t i = 0; i < t.count; i++) {
+        if (config_key_has_value(&t.rows[i], base) &&
+            (!in_flow || config_rules_idle(base, &t.rows[i]) == NULL))
+            print_row(&p, &t.rows[i], base);
+    }
+    close_groups(&p, "");
 }
 
 int config_print(const struct config *c, FILE *to)
 {
-    print_table(false, c, "", to);
+    print_table(false, c, to);
     fputs("flows = (\n", to);
     for (size_t i = 0; i < c->flow_count; i++) {
         fputs("    {\n", to);
-        print_table(true, &c->flows[i], "        ", to);
+        print_table(true, &c->flows[i], to);
         fprintf(to, "    }%s\n", i + 1 < c->flow_count ? "," : "");
     }
     fputs(");\n", to);

@@ -1,6 +1,7 @@
 #include "run/config_key.h"
 
 #include "run/config.h"
+#include "run/config_key_inner.h"
 #include "run/judge.h"
 #include "run/sheet.h"
 #include "run/units.h"
@@ -14,29 +15,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    QUOTE_SIZE = 84, /* room for the part of a wrong text that a sentence shows */
-    WHY_SIZE = 256,
-    PATH_BYTES_MAX = 4095, /* PATH_MAX without its zero: no file has a longer name */
-};
-
-/* All conversions report in one way: NULL, or what is wrong, as the rest of a sentence.  It is
- * constant, or written into `room`. */
-struct room {
-    char text[WHY_SIZE];
-};
-
-static const char out_of_memory[] = "cannot be kept: out of memory";
+const char config_out_of_memory[] = "cannot be kept: out of memory";
 
 static const char *const type_names[] = {
     [CONFIG_TEXT] = "a text in quotes",
     [CONFIG_TEXTS] = "a list of texts, as in [ \"a\", \"b\" ]",
     [CONFIG_FLAG] = "true or false",
+    [CONFIG_MAYBE] = "true or false",
     [CONFIG_WORD] = "a word in quotes",
     [CONFIG_COUNT] = "a whole number, without quotes",
     [CONFIG_BYTES] = "a size, such as \"64KiB\"",
     [CONFIG_TIME] = "a time with its unit, such as \"1.5s\"",
-    [CONFIG_PARTITION] = "\"random\", \"file\" or \"const:TEXT\"",
+    [CONFIG_PARTITION] = "a text in quotes",
+    [CONFIG_PAIRS] = "a group, as in { name = \"value\"; }",
+};
+
+/* What a partition key can be made of.  A word that ends with a colon is followed by a text. */
+static const struct partition {
+    const char *word;
+    const char *(*judge)(const char *text);
+    const char *(*inspect)(const char *text, char why[static CONFIG_WHY_SIZE]);
+} partitions[] = {
+    [CONFIG_KEY_RANDOM] = {.word = "random"},
+    [CONFIG_KEY_HASH] = {.word = "hash"},
+    [CONFIG_KEY_FILE] = {.word = "file"},
+    [CONFIG_KEY_HOST] = {.word = "host"},
+    [CONFIG_KEY_FIELD] = {.word = "field:", .judge = judge_field_name},
+    [CONFIG_KEY_REGEX] = {.word = "regex:", .inspect = judge_key_pattern},
+    [CONFIG_KEY_CONST] = {.word = "const:", .judge = judge_partition},
 };
 
 /* A flag without words of its own is true or false, and then has no quotes. */
@@ -71,18 +77,17 @@ static void text_free(char *text, bool secret)
     free(text);
 }
 
-/* A wrong text as a sentence may show it: one line, not too long, nothing that moves a cursor. */
-static const char *quote(const char *text, char quoted[static QUOTE_SIZE])
+const char *config_quote(const char *text, char quoted[static CONFIG_QUOTE_SIZE])
 {
     size_t len = strlen(text), n = 0;
 
-    for (; n < len && n < QUOTE_SIZE - 4; n++) {
+    for (; n < len && n < CONFIG_QUOTE_SIZE - 4; n++) {
         unsigned char c = (unsigned char)text[n];
         quoted[n] = c < ' ' || c >= 0x7F ? '?' : (char)c;
     }
     for (size_t dots = 0; n < len && dots < 3; dots++)
-        quoted[QUOTE_SIZE - 4 + dots] = '.';
-    quoted[n < len ? QUOTE_SIZE - 1 : n] = '\0';
+        quoted[CONFIG_QUOTE_SIZE - 4 + dots] = '.';
+    quoted[n < len ? CONFIG_QUOTE_SIZE - 1 : n] = '\0';
     return quoted;
 }
 
@@ -120,7 +125,7 @@ static void format_limit(const struct config_key *k, uint64_t value,
 }
 
 static const char *set_number(const struct config_key *k, void *base, uint64_t value,
-                              struct room *room)
+                              struct config_room *room)
 {
     char min[UNITS_TEXT_SIZE], max[UNITS_TEXT_SIZE];
 
@@ -138,8 +143,17 @@ static const char *set_number(const struct config_key *k, void *base, uint64_t v
     return NULL;
 }
 
-static const char *check_text(const struct config_key *k, const char *text, uint64_t min,
-                              uint64_t max, struct room *room)
+static const char *judge_text(const char *(*judge)(const char *),
+                              const char *(*inspect)(const char *, char[static CONFIG_WHY_SIZE]),
+                              const char *text, struct config_room *room)
+{
+    const char *wrong = judge != NULL ? judge(text) : NULL;
+
+    return wrong == NULL && inspect != NULL ? inspect(text, room->text) : wrong;
+}
+
+const char *config_check_text(const struct config_key *k, const char *text, uint64_t min,
+                              uint64_t max, struct config_room *room)
 {
     size_t len = strlen(text);
 
@@ -149,71 +163,113 @@ static const char *check_text(const struct config_key *k, const char *text, uint
         (void)snprintf(room->text, sizeof room->text, "is longer than %" PRIu64 " bytes", max);
         return room->text;
     }
-    return len > 0 && k->judge != NULL ? k->judge(text) : NULL;
+    return len > 0 ? judge_text(k->judge, k->inspect, text, room) : NULL;
 }
 
 static const char *set_text(const struct config_key *k, void *base, const char *text,
-                            struct room *room)
+                            struct config_room *room)
 {
-    const char *wrong = check_text(k, text, k->min, k->max, room);
+    const char *wrong = config_check_text(k, text, k->min, k->max, room);
     char **to = member(k, base), *copy;
 
     if (wrong != NULL)
         return wrong;
     copy = strdup(text);
     if (copy == NULL)
-        return out_of_memory;
+        return config_out_of_memory;
     text_free(*to, k->secret);
     *to = copy;
     return NULL;
 }
 
-/* FLAG and WORD: the value is the word's place among the words. */
-static const char *set_word(const struct config_key *k, void *base, const char *text,
-                            struct room *room)
+const char *config_find_word(const struct config_key *k, const char *text, unsigned *ret,
+                             struct config_room *room)
 {
     const char *const *words = words_of(k);
-    int used = snprintf(room->text, sizeof room->text, "is not known here; write");
+    const char *wrong = NULL;
+    unsigned count = 0, seen = 0;
+    int used;
 
     for (unsigned i = 0; words[i] != NULL; i++) {
-        if (strcmp(words[i], text) == 0) {
-            if (k->type == CONFIG_FLAG)
-                *(bool *)member(k, base) = i != 0;
-            else
-                memcpy(member(k, base), &i, sizeof i); /* an enum is an unsigned here */
-            return NULL;
-        }
+        if (words[i][0] == '\0')
+            continue;
+        count++;
+        if (strcmp(words[i], text) != 0)
+            continue;
+        *ret = i;
+        return NULL;
+    }
+    wrong = k->judge != NULL ? k->judge(text) : NULL;
+    if (wrong != NULL)
+        return wrong;
+    used = snprintf(room->text, sizeof room->text, "is not known here; write");
+    for (unsigned i = 0; words[i] != NULL; i++) {
+        if (words[i][0] == '\0')
+            continue;
         used += snprintf(room->text + used, sizeof room->text - (size_t)used, "%s \"%s\"",
-                         i == 0                 ? ""
-                         : words[i + 1] == NULL ? " or"
-                                                : ",",
+                         seen == 0           ? ""
+                         : seen + 1 == count ? " or"
+                                             : ",",
                          words[i]);
+        seen++;
         assert(used > 0 && (size_t)used < sizeof room->text);
     }
     return room->text;
 }
 
+/* FLAG and WORD: the value is the word's place among the words. */
+static const char *set_word(const struct config_key *k, void *base, const char *text,
+                            struct config_room *room)
+{
+    unsigned word;
+    const char *wrong = config_find_word(k, text, &word, room);
+
+    if (wrong != NULL)
+        return wrong;
+    if (k->type == CONFIG_FLAG)
+        *(bool *)member(k, base) = word != 0;
+    else
+        memcpy(member(k, base), &word, sizeof word); /* an enum is an unsigned here */
+    return NULL;
+}
+
 static_assert(sizeof(enum config_log_level) == sizeof(unsigned), "see set_word");
 
-static const char *set_partition(const struct config_key *k, void *base, const char *text)
+/* What follows the word of a partition key, if it is that one; else NULL. */
+static const char *partition_text(const struct partition *p, const char *text)
 {
-    static const char const_prefix[] = "const:";
+    size_t len = strlen(p->word);
+
+    if (strncmp(p->word, text, len) != 0 || (p->word[len - 1] != ':' && text[len] != '\0'))
+        return NULL;
+    return text + len;
+}
+
+static const char *set_partition(const struct config_key *k, void *base, const char *text,
+                                 struct config_room *room)
+{
     struct config_flow *f = flow_of(k, base);
-    enum config_key_kind kind = CONFIG_KEY_RANDOM;
+    const char *rest = NULL, *wrong = NULL;
+    unsigned kind = 0;
     char *copy = NULL;
 
-    if (strncmp(text, const_prefix, sizeof const_prefix - 1) == 0) {
-        const char *wrong = judge_partition(text + sizeof const_prefix - 1);
-        if (wrong != NULL)
-            return wrong;
-        kind = CONFIG_KEY_CONST;
-        copy = strdup(text + sizeof const_prefix - 1);
+    while (kind < ARRAY_LEN(partitions) && rest == NULL)
+        rest = partition_text(&partitions[kind++], text);
+    if (rest == NULL)
+        return "is not known here; write \"random\", \"hash\", \"file\", \"host\", \"field:NAME\", "
+               "\"regex:PATTERN\" or \"const:TEXT\"";
+    kind--;
+    if (rest > text && rest[-1] == ':') {
+        if (rest[0] == '\0') {
+            (void)snprintf(room->text, sizeof room->text,
+                           "has no text after %s; write one, or key = \"random\"",
+                           partitions[kind].word);
+            return room->text;
+        }
+        wrong = judge_text(partitions[kind].judge, partitions[kind].inspect, rest, room);
+        copy = wrong == NULL ? strdup(rest) : NULL;
         if (copy == NULL)
-            return out_of_memory;
-    } else if (strcmp(text, "file") == 0) {
-        kind = CONFIG_KEY_FILE;
-    } else if (strcmp(text, "random") != 0) {
-        return "is not known here; write \"random\", \"file\" or \"const:TEXT\"";
+            return wrong != NULL ? wrong : config_out_of_memory;
     }
     free(f->key_text);
     f->key_text = copy;
@@ -222,7 +278,7 @@ static const char *set_partition(const struct config_key *k, void *base, const c
 }
 
 static const char *set_units(const struct config_key *k, void *base, const char *text,
-                             struct room *room)
+                             struct config_room *room)
 {
     bool time = k->type == CONFIG_TIME;
     struct slice s = slice_of(text);
@@ -240,7 +296,7 @@ static const char *set_units(const struct config_key *k, void *base, const char 
 }
 
 static const char *set_from_text(const struct config_key *k, void *base, const char *text,
-                                 struct room *room)
+                                 struct config_room *room)
 {
     switch (k->type) {
     case CONFIG_TEXT:
@@ -252,9 +308,12 @@ static const char *set_from_text(const struct config_key *k, void *base, const c
     case CONFIG_TIME:
         return set_units(k, base, text, room);
     case CONFIG_PARTITION:
-        return set_partition(k, base, text);
+        return set_partition(k, base, text, room);
     case CONFIG_COUNT:
+    case CONFIG_MAYBE:
     case CONFIG_TEXTS:
+    case CONFIG_PAIRS:
+    case CONFIG_GROUPS:
         break;
     }
     return NULL;
@@ -262,75 +321,8 @@ static const char *set_from_text(const struct config_key *k, void *base, const c
 
 /* --- reading -------------------------------------------------------------------------------- */
 
-static void texts_clear(struct config_texts *t)
-{
-    for (size_t i = 0; i < t->count; i++)
-        free(t->items[i]);
-    free(t->items);
-    *t = (struct config_texts){0};
-}
-
-static const char *element_read(const struct config_key *k, const config_setting_t *e,
-                                struct config_texts *to, struct room *room)
-{
-    const char *text = config_setting_get_string(e), *wrong;
-
-    if (text == NULL)
-        return "is not a text; put it in quotes";
-    wrong = check_text(k, text, 1, PATH_BYTES_MAX, room);
-    if (wrong != NULL)
-        return wrong;
-    to->items[to->count] = strdup(text);
-    if (to->items[to->count] == NULL)
-        return out_of_memory;
-    to->count++;
-    return NULL;
-}
-
-/* Goes through all elements, also after a wrong one. */
-static void texts_read(const struct config_key *k, const config_setting_t *setting, void *base,
-                       const struct config_scene *scene)
-{
-    unsigned count = (unsigned)config_setting_length(setting);
-    struct config_texts texts = {0}, *to = member(k, base);
-    bool well = count >= k->min;
-
-    if (!well)
-        config_scene_mistake(scene, setting, k->path,
-                             "the list is empty; write at least one text into it");
-    if (count > k->max) {
-        config_scene_mistake(scene, setting, k->path, "the list is too long; use globs");
-        return;
-    }
-    texts.items = calloc(count + 1U, sizeof *texts.items);
-    if (texts.items == NULL) {
-        scene->mistakes->lost = true;
-        return;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        const config_setting_t *e = config_setting_get_elem(setting, i);
-        char path[CONFIG_PATH_SIZE], quoted[QUOTE_SIZE];
-        struct room room;
-        const char *wrong = element_read(k, e, &texts, &room);
-        const char *text = config_setting_get_string(e);
-
-        if (wrong == NULL)
-            continue;
-        well = false;
-        (void)snprintf(path, sizeof path, "%s[%u]", k->path, i);
-        config_scene_mistake(scene, e, path, "'%s' %s", text != NULL ? quote(text, quoted) : "this",
-                             wrong);
-    }
-    if (well) {
-        texts_clear(to);
-        *to = texts;
-    } else {
-        texts_clear(&texts);
-    }
-}
-
 static const char *read_integer(const struct config_key *k, const config_setting_t *setting,
-                                void *base, struct room *room)
+                                void *base, struct config_room *room)
 {
     long long value = config_setting_get_int64(setting);
 
@@ -349,29 +341,76 @@ static const char *read_integer(const struct config_key *k, const config_setting
 
 static bool takes_text(const struct config_key *k)
 {
-    return k->type != CONFIG_COUNT && k->type != CONFIG_TEXTS &&
-           (k->type != CONFIG_FLAG || k->words != NULL);
+    switch (k->type) {
+    case CONFIG_FLAG:
+        return k->words != NULL;
+    case CONFIG_COUNT:
+    case CONFIG_MAYBE:
+    case CONFIG_TEXTS:
+    case CONFIG_PAIRS:
+    case CONFIG_GROUPS:
+        return false;
+    default:
+        return true;
+    }
 }
 
 /* What was written, for the sentence. */
-static const char *show(const config_setting_t *s, bool secret, char quoted[static QUOTE_SIZE])
+static const char *show(const config_setting_t *s, bool secret,
+                        char quoted[static CONFIG_QUOTE_SIZE])
 {
     if (secret)
         return "the value";
     switch (config_setting_type(s)) {
     case CONFIG_TYPE_INT:
-        (void)snprintf(quoted, QUOTE_SIZE, "%d", config_setting_get_int(s));
+        (void)snprintf(quoted, CONFIG_QUOTE_SIZE, "%d", config_setting_get_int(s));
         return quoted;
     case CONFIG_TYPE_INT64:
-        (void)snprintf(quoted, QUOTE_SIZE, "%lld", config_setting_get_int64(s));
+        (void)snprintf(quoted, CONFIG_QUOTE_SIZE, "%lld", config_setting_get_int64(s));
         return quoted;
     default: {
-        char text[QUOTE_SIZE];
-        (void)snprintf(quoted, QUOTE_SIZE, "'%.*s'", QUOTE_SIZE - 3,
-                       quote(config_setting_get_string(s), text));
+        char text[CONFIG_QUOTE_SIZE];
+        (void)snprintf(quoted, CONFIG_QUOTE_SIZE, "'%.*s'", CONFIG_QUOTE_SIZE - 3,
+                       config_quote(config_setting_get_string(s), text));
         return quoted;
     }
     }
+}
+
+/* Reads what consists of many values.  False: it is nothing of that kind. */
+static bool read_many(const struct config_key *k, const config_setting_t *setting, void *base,
+                      const struct config_scene *scene)
+{
+    int type = config_setting_type(setting);
+    bool list = type == CONFIG_TYPE_LIST;
+    /* An empty array is as empty as an empty list. */
+    bool array = type == CONFIG_TYPE_ARRAY, empty = array && config_setting_length(setting) == 0;
+
+    if (k->type == CONFIG_TEXTS && (list || array))
+        config_texts_read(k, setting, member(k, base), scene);
+    else if (k->type == CONFIG_PAIRS && (list || empty || type == CONFIG_TYPE_GROUP))
+        config_pairs_read(k, setting, member(k, base), scene);
+    else if (k->type == CONFIG_GROUPS && (list || empty))
+        config_groups_read(k, setting, member(k, base), scene);
+    else
+        return false;
+    return true;
+}
+
+static void complain_type(const struct config_key *k, const config_setting_t *setting,
+                          const struct config_scene *scene)
+{
+    if (k->type == CONFIG_FLAG && takes_text(k))
+        config_scene_mistake(scene, setting, k->path,
+                             "has the wrong type; write %s = \"%s\" or \"%s\"", k->path,
+                             k->words[0], k->words[1]);
+    else if (k->type == CONFIG_GROUPS)
+        config_scene_mistake(scene, setting, k->path,
+                             "has the wrong type; write a list of groups, as in ( %s )",
+                             k->group->example);
+    else
+        config_scene_mistake(scene, setting, k->path, "has the wrong type; write %s",
+                             type_names[k->type]);
 }
 
 void config_key_read(const struct config_key *k, const struct config_setting_t *setting, void *base,
@@ -380,29 +419,25 @@ void config_key_read(const struct config_key *k, const struct config_setting_t *
     int type = config_setting_type(setting);
     bool integer = type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64;
     bool numeric = k->type == CONFIG_COUNT || k->type == CONFIG_BYTES || k->type == CONFIG_TIME;
-    char quoted[QUOTE_SIZE];
+    char quoted[CONFIG_QUOTE_SIZE];
     const char *wrong = NULL;
-    struct room room;
+    struct config_room room;
 
-    if (k->type == CONFIG_TEXTS && (type == CONFIG_TYPE_ARRAY || type == CONFIG_TYPE_LIST)) {
-        texts_read(k, setting, base, scene);
+    if (read_many(k, setting, base, scene))
         return;
-    }
     if (k->type == CONFIG_FLAG && type == CONFIG_TYPE_BOOL && !takes_text(k)) {
         *(bool *)member(k, base) = config_setting_get_bool(setting) != 0;
+    } else if (k->type == CONFIG_MAYBE && type == CONFIG_TYPE_BOOL) {
+        unsigned value = config_setting_get_bool(setting) ? 2 : 1;
+        memcpy(member(k, base), &value, sizeof value);
     } else if (type == CONFIG_TYPE_STRING && takes_text(k)) {
         wrong = set_from_text(k, base, config_setting_get_string(setting), &room);
     } else if (integer && numeric) {
         wrong = read_integer(k, setting, base, &room);
-    } else if (k->type == CONFIG_FLAG && takes_text(k)) {
-        config_scene_mistake(scene, setting, k->path,
-                             "has the wrong type; write %s = \"%s\" or \"%s\"", k->path,
-                             k->words[0], k->words[1]);
     } else {
-        config_scene_mistake(scene, setting, k->path, "has the wrong type; write %s",
-                             type_names[k->type]);
+        complain_type(k, setting, scene);
     }
-    if (wrong == out_of_memory)
+    if (wrong == config_out_of_memory)
         scene->mistakes->lost = true;
     else if (wrong != NULL)
         config_scene_mistake(scene, setting, k->path, "%s %s", show(setting, k->secret, quoted),
@@ -412,7 +447,7 @@ void config_key_read(const struct config_key *k, const struct config_setting_t *
 int config_key_preset(const struct config_key *k, void *base)
 {
     const char *wrong = NULL;
-    struct room room;
+    struct config_room room;
 
     if (k->preset == NULL)
         return 0;
@@ -420,15 +455,34 @@ int config_key_preset(const struct config_key *k, void *base)
         wrong = set_number(k, base, strtoull(k->preset, NULL, 10), &room);
     else
         wrong = set_from_text(k, base, k->preset, &room);
-    assert(wrong == NULL || wrong == out_of_memory); /* a default is within its own range */
+    assert(wrong == NULL || wrong == config_out_of_memory); /* a default is within its own range */
     return wrong == NULL ? 0 : -ENOMEM;
 }
 
 /* --- writing and forgetting ----------------------------------------------------------------- */
 
+static unsigned word_of(const struct config_key *k, const void *base)
+{
+    unsigned word;
+
+    if (k->type == CONFIG_FLAG)
+        return *(const bool *)member_const(k, base);
+    memcpy(&word, member_const(k, base), sizeof word);
+    return word;
+}
+
 bool config_key_has_value(const struct config_key *k, const void *base)
 {
-    return k->type != CONFIG_TEXT || *(char *const *)member_const(k, base) != NULL;
+    switch (k->type) {
+    case CONFIG_TEXT:
+        return *(char *const *)member_const(k, base) != NULL;
+    case CONFIG_WORD:
+        return k->words[word_of(k, base)][0] != '\0';
+    case CONFIG_MAYBE:
+        return word_of(k, base) != 0;
+    default:
+        return true;
+    }
 }
 
 static void print_escaped(const char *text, FILE *to)
@@ -443,54 +497,41 @@ static void print_escaped(const char *text, FILE *to)
     }
 }
 
-static void print_text(const char *prefix, const char *text, FILE *to)
+void config_print_text(const char *text, FILE *to)
 {
-    fprintf(to, "\"%s", prefix);
+    fputc('"', to);
     print_escaped(text, to);
     fputc('"', to);
 }
 
 static void print_partition(const struct config_flow *f, FILE *to)
 {
-    switch (f->key_kind) {
-    case CONFIG_KEY_RANDOM:
-        print_text("", "random", to);
-        return;
-    case CONFIG_KEY_FILE:
-        print_text("", "file", to);
-        return;
-    case CONFIG_KEY_CONST:
-        print_text("const:", f->key_text, to);
-        return;
-    }
+    fprintf(to, "\"%s", partitions[f->key_kind].word);
+    if (f->key_text != NULL)
+        print_escaped(f->key_text, to);
+    fputc('"', to);
 }
 
 void config_key_print(const struct config_key *k, const void *base, FILE *to)
 {
     const void *at = member_const(k, base);
-    const struct config_texts *texts = at;
     char number[UNITS_TEXT_SIZE];
-    unsigned word;
 
     switch (k->type) {
     case CONFIG_TEXT:
-        print_text("", k->secret ? "********" : *(char *const *)at, to);
+        config_print_text(k->secret ? "********" : *(char *const *)at, to);
         return;
     case CONFIG_TEXTS:
-        fputs("[", to);
-        for (size_t i = 0; i < texts->count; i++) {
-            fputs(i > 0 ? ", " : " ", to);
-            print_text("", texts->items[i], to);
-        }
-        fputs(" ]", to);
+        config_texts_print(at, to);
         return;
     case CONFIG_FLAG:
-        word = *(const bool *)at;
-        fprintf(to, takes_text(k) ? "\"%s\"" : "%s", words_of(k)[word]);
+        fprintf(to, takes_text(k) ? "\"%s\"" : "%s", words_of(k)[word_of(k, base)]);
+        return;
+    case CONFIG_MAYBE:
+        fputs(word_of(k, base) == 2 ? "true" : "false", to);
         return;
     case CONFIG_WORD:
-        memcpy(&word, at, sizeof word);
-        print_text("", k->words[word], to);
+        config_print_text(k->words[word_of(k, base)], to);
         return;
     case CONFIG_COUNT:
         fprintf(to, "%" PRIu32, *(const uint32_t *)at);
@@ -498,10 +539,16 @@ void config_key_print(const struct config_key *k, const void *base, FILE *to)
     case CONFIG_BYTES:
     case CONFIG_TIME:
         format_limit(k, *(const uint64_t *)at, number);
-        print_text("", number, to);
+        config_print_text(number, to);
         return;
     case CONFIG_PARTITION:
         print_partition(base, to);
+        return;
+    case CONFIG_PAIRS:
+        config_pairs_print(at, to);
+        return;
+    case CONFIG_GROUPS:
+        config_groups_print(k, at, to);
         return;
     }
 }
@@ -514,7 +561,11 @@ void config_key_clear(const struct config_key *k, void *base)
         text_free(*text, k->secret);
         *text = NULL;
     } else if (k->type == CONFIG_TEXTS) {
-        texts_clear(member(k, base));
+        config_texts_clear(member(k, base));
+    } else if (k->type == CONFIG_PAIRS) {
+        config_pairs_clear(member(k, base));
+    } else if (k->type == CONFIG_GROUPS) {
+        config_groups_clear(k, member(k, base));
     } else if (k->type == CONFIG_PARTITION) {
         free(flow_of(k, base)->key_text);
         flow_of(k, base)->key_text = NULL;

@@ -1,20 +1,28 @@
 /* The rows: every setting there is, once.  What they mean to a reader is in config.example. */
 #include "run/config.h"
 
+#include "record/parse.h"
+#include "run/config_convert.h"
 #include "run/judge.h"
 #include "util.h"
 
+#include <assert.h>
 #include <stddef.h>
 
-enum { KIB = 1024, MIB = 1024 * KIB, SECOND = 1000, MINUTE = 60 * SECOND };
+enum { KIB = 1024, MIB = 1024 * KIB, SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
 
 enum {
     KINESIS_RECORDS_MAX = 500,    /* PutRecords, API reference: records per request */
     KINESIS_BYTES_MAX = 10 * MIB, /* same page: all data plus all partition keys */
     KINESIS_RECORD_MAX = MIB,     /* same page: a record of a stream as it is created */
     STREAM_NAME_MAX = 128,        /* CreateStream: StreamName */
+    EVENT_MAX = MIB,              /* no record is longer */
     FILES_MAX = 1000,
+    PATTERNS_MAX = 100, /* each is tried on every line */
+    NAMES_MAX = 1000,
+    PATTERN_MAX = 4095,
     LANES_MAX = 256,
+    ZSTD_LEVEL_MAX = 22,
 };
 
 #define AT(member)      offsetof(struct config, member)
@@ -22,6 +30,67 @@ enum {
 
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const from_words[] = {"end", "start", NULL};
+static const char *const encodings[] = {
+    [CONFIG_UTF8] = "utf-8",
+    [CONFIG_UTF16LE] = "utf-16le",
+    [CONFIG_UTF16BE] = "utf-16be",
+    [CONFIG_LATIN1] = "latin1",
+    NULL,
+};
+static const char *const formats[] = {
+    [PARSE_NONE] = "none",
+    [PARSE_REGEX] = "", /* is what parse.regex makes of it */
+    [PARSE_COMBINED] = "combined",
+    [PARSE_COMMON] = "common",
+    [PARSE_APACHE_ERROR] = "apache_error",
+    [PARSE_SYSLOG] = "syslog",
+    [PARSE_RFC3164] = "rfc3164",
+    [PARSE_RFC5424] = "rfc5424",
+    [PARSE_RFC3339_SYSLOG] = "rfc3339_syslog",
+    [PARSE_JSON] = "json",
+    [PARSE_CSV] = "csv",
+    [PARSE_LOGFMT] = "logfmt",
+    [PARSE_CRI] = "cri",
+    NULL,
+};
+static_assert(ARRAY_LEN(formats) == PARSE_FORMATS + 1, "a format has no word");
+static const char *const types[] = {"text", "integer", "number", "boolean", "null", NULL};
+static const char *const time_outputs[] = {
+    [CONFIG_TIME_RFC3339] = "rfc3339",
+    [CONFIG_TIME_EPOCH] = "epoch",
+    [CONFIG_TIME_EPOCH_MS] = "epoch_ms",
+    NULL,
+};
+static const char *const mismatches[] = {
+    [CONFIG_MISMATCH_RAW] = "raw",
+    [CONFIG_MISMATCH_DROP] = "drop",
+    [CONFIG_MISMATCH_TAG] = "tag",
+    [CONFIG_MISMATCH_DEAD] = "dead",
+    NULL,
+};
+static const char *const outputs[] = {
+    [CONFIG_OUTPUT_AUTO] = "",
+    [CONFIG_OUTPUT_RAW] = "raw",
+    [CONFIG_OUTPUT_JSON] = "json",
+    NULL,
+};
+static const char *const joins[] = {
+    [CONFIG_JOIN_NONE] = "none",
+    [CONFIG_JOIN_LINES] = "lines",
+    NULL,
+};
+static const char *const compressions[] = {
+    [CONFIG_COMPRESS_NONE] = "none",
+    [CONFIG_COMPRESS_GZIP] = "gzip",
+    [CONFIG_COMPRESS_ZSTD] = "zstd",
+    NULL,
+};
+static const char *const oversizes[] = {
+    [CONFIG_OVERSIZE_TRUNCATE] = "truncate",
+    [CONFIG_OVERSIZE_SPLIT] = "split",
+    [CONFIG_OVERSIZE_DEAD] = "dead",
+    NULL,
+};
 
 static const struct config_key global_keys[] = {
     /* path, type, where, default, min, max, meaning */
@@ -47,6 +116,23 @@ static const struct config_key global_keys[] = {
      .meaning = "what kinetail says about itself", .words = log_levels},
 };
 
+#define REDACT_AT(member) offsetof(struct config_redact, member)
+
+static const struct config_key redact_keys[] = {
+    {"pattern", CONFIG_TEXT, REDACT_AT(pattern), NULL, 1, PATTERN_MAX,
+     .meaning = "what is replaced, wherever it stands", .inspect = judge_pattern, .required = true},
+    {"replace", CONFIG_TEXT, REDACT_AT(replace), "***", 0, PATTERN_MAX,
+     .meaning = "what takes its place; $1 and ${name} are what a group has matched",
+     .judge = judge_utf8},
+};
+
+static const struct config_group redact_group = {
+    .rows = redact_keys,
+    .count = ARRAY_LEN(redact_keys),
+    .size = sizeof(struct config_redact),
+    .example = "{ pattern = \"...\"; replace = \"...\"; }",
+};
+
 static const struct config_key flow_keys[] = {
     {"name", CONFIG_TEXT, FLOW_AT(name), NULL, 1, 128,
      .meaning = "what logs and status call the flow", .judge = judge_name, .required = true},
@@ -69,8 +155,85 @@ static const struct config_key flow_keys[] = {
      .meaning = "name of the Kinesis stream", .judge = judge_stream},
     {"stream_arn", CONFIG_TEXT, FLOW_AT(stream_arn), NULL, 1, 512,
      .meaning = "ARN of the Kinesis stream, instead of its name", .judge = judge_stream_arn},
-    {"newline", CONFIG_FLAG, FLOW_AT(newline), "false", 0, 0,
-     .meaning = "whether a record keeps its line's newline"},
+    {"delivery_stream", CONFIG_TEXT, FLOW_AT(delivery_stream), NULL, 1, 512,
+     .meaning = "name of the Firehose delivery stream, instead of a Kinesis stream",
+     .judge = judge_delivery_stream},
+
+    {"encoding", CONFIG_WORD, FLOW_AT(encoding), "utf-8", 0, 0,
+     .meaning = "what the files are written in; what leaves is UTF-8", .words = encodings},
+    {"skip_header_lines", CONFIG_COUNT, FLOW_AT(skip_header_lines), "0", 0, 1000,
+     .meaning = "lines at the beginning of each file that are not sent"},
+    {"multiline.start", CONFIG_TEXT, FLOW_AT(multiline.start), NULL, 1, PATTERN_MAX,
+     .meaning = "an event begins at a line that matches", .inspect = judge_pattern},
+    {"multiline.continue", CONFIG_TEXT, FLOW_AT(multiline.proceed), NULL, 1, PATTERN_MAX,
+     .meaning = "a line that matches belongs to the event before it", .inspect = judge_pattern},
+    {"multiline.end", CONFIG_TEXT, FLOW_AT(multiline.end), NULL, 1, PATTERN_MAX,
+     .meaning = "an event ends with a line that matches", .inspect = judge_pattern},
+    {"multiline.timeout", CONFIG_TIME, FLOW_AT(multiline.timeout_ms), "2s", 10, HOUR,
+     .meaning = "how long an event waits for its next line"},
+    {"multiline.max_lines", CONFIG_COUNT, FLOW_AT(multiline.max_lines), "500", 2, 100000,
+     .meaning = "lines in one event"},
+    {"multiline.max_bytes", CONFIG_BYTES, FLOW_AT(multiline.max_bytes), "1MiB", KIB, EVENT_MAX,
+     .meaning = "bytes in one event"},
+    {"include", CONFIG_TEXTS, FLOW_AT(include), NULL, 0, PATTERNS_MAX,
+     .meaning = "patterns; only what matches one of them is sent", .inspect = judge_pattern},
+    {"drop", CONFIG_TEXTS, FLOW_AT(drop), NULL, 0, PATTERNS_MAX,
+     .meaning = "patterns; what matches one of them is not sent", .inspect = judge_pattern},
+
+    {"parse.format", CONFIG_WORD, FLOW_AT(parse.format), "none", 0, 0,
+     .meaning = "how to find fields in an event", .words = formats},
+    {"parse.regex", CONFIG_TEXT, FLOW_AT(parse.regex), NULL, 1, PATTERN_MAX,
+     .meaning = "pattern whose named groups are the fields, instead of a format",
+     .inspect = judge_pattern},
+    {"parse.fields", CONFIG_TEXTS, FLOW_AT(parse.fields), NULL, 0, NAMES_MAX,
+     .meaning = "names of csv's columns, or of a pattern's groups that have none",
+     .judge = judge_field_name, .unique = true},
+    {"parse.delimiter", CONFIG_TEXT, FLOW_AT(parse.delimiter), ",", 1, KIB,
+     .meaning = "what stands between csv's columns", .judge = judge_delimiter},
+    {"parse.header", CONFIG_FLAG, FLOW_AT(parse.header), "false", 0, 0,
+     .meaning = "whether a file's first line has the names of csv's columns"},
+    {"parse.types", CONFIG_PAIRS, FLOW_AT(parse.types), NULL, 1, NAMES_MAX,
+     .meaning = "what the values of fields become in JSON", .words = types},
+    {"parse.time.field", CONFIG_TEXT, FLOW_AT(parse.time.field), NULL, 1, KIB,
+     .meaning = "field that has the event's time", .judge = judge_field_name},
+    {"parse.time.format", CONFIG_TEXT, FLOW_AT(parse.time.format), NULL, 1, KIB,
+     .meaning = "how the time is written"},
+    {"parse.time.zone", CONFIG_TEXT, FLOW_AT(parse.time.zone), "local", 1, 255,
+     .meaning = "zone of times that have none", .inspect = judge_zone},
+    {"parse.time.output", CONFIG_WORD, FLOW_AT(parse.time.output), "rfc3339", 0, 0,
+     .meaning = "how the time is sent", .words = time_outputs},
+    {"parse.on_mismatch", CONFIG_WORD, FLOW_AT(parse.on_mismatch), "raw", 0, 0,
+     .meaning = "what becomes of an event that the format does not fit", .words = mismatches},
+
+    {"redact", CONFIG_GROUPS, FLOW_AT(redact), NULL, 0, PATTERNS_MAX,
+     .meaning = "patterns, and what is sent instead of what they match", .group = &redact_group},
+    {"add", CONFIG_PAIRS, FLOW_AT(add), NULL, 0, NAMES_MAX,
+     .meaning = "fields that every record gets", .judge = judge_value, .literals = true},
+    {"keep", CONFIG_TEXTS, FLOW_AT(keep), NULL, 0, NAMES_MAX,
+     .meaning = "the only fields that are sent", .judge = judge_field_name, .unique = true},
+    {"remove", CONFIG_TEXTS, FLOW_AT(remove), NULL, 0, NAMES_MAX,
+     .meaning = "fields that are not sent", .judge = judge_field_name, .unique = true},
+    {"rename", CONFIG_PAIRS, FLOW_AT(rename), NULL, 1, NAMES_MAX,
+     .meaning = "what fields are called instead", .judge = judge_field_name},
+    {"output", CONFIG_WORD, FLOW_AT(output), NULL, 0, 0,
+     .meaning = "whether a record is the line or its fields in JSON", .words = outputs},
+    {"convert", CONFIG_GROUPS, FLOW_AT(convert), NULL, 0, 100,
+     .meaning = "conversions as the Java agent makes them, one after the other",
+     .group = &config_convert_group},
+
+    {"newline", CONFIG_MAYBE, FLOW_AT(newline), NULL, 0, 0,
+     .meaning = "whether a record ends in a newline"},
+    {"join", CONFIG_WORD, FLOW_AT(join), "none", 0, 0,
+     .meaning = "whether several lines become one record", .words = joins, .judge = judge_join},
+    {"join_bytes", CONFIG_BYTES, FLOW_AT(join_bytes), "64KiB", KIB, KINESIS_RECORD_MAX,
+     .meaning = "bytes in one joined record"},
+    {"compress", CONFIG_WORD, FLOW_AT(compress), "none", 0, 0,
+     .meaning = "whether and how each record is compressed", .words = compressions},
+    {"compress_level", CONFIG_COUNT, FLOW_AT(compress_level), "0", 0, ZSTD_LEVEL_MAX,
+     .meaning = "from fast to small; 0: the usual one of the method"},
+    {"on_oversize", CONFIG_WORD, FLOW_AT(on_oversize), "truncate", 0, 0,
+     .meaning = "what becomes of a record that is larger than the service takes",
+     .words = oversizes},
     {"key", CONFIG_PARTITION, FLOW_AT(key_kind), "random", 0, 0,
      .meaning = "partition key of the records"},
     {"batch.records", CONFIG_COUNT, FLOW_AT(batch_records), "500", 1, KINESIS_RECORDS_MAX,

@@ -91,7 +91,7 @@ static struct batch_key flow_key(struct flow *f, const struct source *s,
 static struct slice flow_cut(struct flow *f, const struct source *s, struct slice line, size_t max)
 {
     struct slice suffix = slice_of(f->config->truncated_suffix);
-    size_t tail = suffix.len + f->config->newline;
+    size_t tail = suffix.len + (f->config->newline == CONFIG_NEWLINE_TRUE);
     uint64_t held;
 
     f->stats.lines_cut++;
@@ -103,7 +103,7 @@ static struct slice flow_cut(struct flow *f, const struct source *s, struct slic
     buf_reset(&f->cut);
     if (buf_append(&f->cut, slice_first(line, utf8_cut(line, max - tail))) < 0 ||
         buf_append(&f->cut, suffix) < 0 ||
-        (f->config->newline && buf_append_char(&f->cut, '\n') < 0)) {
+        (f->config->newline == CONFIG_NEWLINE_TRUE && buf_append_char(&f->cut, '\n') < 0)) {
         /* No memory for the copy: then without the mark. */
         return slice_first(line, max);
     }
@@ -169,7 +169,8 @@ static void flow_take_lines(struct flow *f, struct visit *v)
 
     while (split_next(&in, &line)) {
         size_t zeros = split_zeros(line);
-        struct slice data = {line.ptr + zeros, line.len - zeros + f->config->newline};
+        size_t newline = f->config->newline == CONFIG_NEWLINE_TRUE;
+        struct slice data = {line.ptr + zeros, line.len - zeros + newline};
 
         if (!flow_put(f, v, data))
             return;

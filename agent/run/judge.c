@@ -1,6 +1,8 @@
 #include "run/judge.h"
 
+#include "json.h"
 #include "slice.h"
+#include "utf8.h"
 
 #include <arpa/inet.h>
 #include <stdbool.h>
@@ -14,6 +16,7 @@
 enum {
     PARTITION_KEY_UNITS_MAX = 256, /* PutRecords: PartitionKey 1..256 characters, in UTF-16 */
     STREAM_NAME_MAX = 128,         /* CreateStream: StreamName 1..128 */
+    DELIVERY_STREAM_MAX = 64,      /* CreateDeliveryStream: DeliveryStreamName 1..64 */
     ACCOUNT_DIGITS = 12,
     BRACES_MAX = 32,
 };
@@ -42,55 +45,18 @@ static struct slice take_until(struct slice *text, char c)
     return part;
 }
 
-/* The length of the UTF-8 sequence at `p` (RFC 3629: no overlong forms, no surrogates, no more
- * than U+10FFFF), or 0.  `p` ends with a zero, which is never part of a sequence. */
-static size_t utf8_len(const unsigned char *p)
-{
-    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
-
-    if (p[0] > 0xF4)
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
-        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
-        return 0;
-    return len;
-}
-
-/* How many UTF-16 units the text has; SIZE_MAX if it is not UTF-8. */
-static size_t utf16_units(const char *text)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    size_t units = 0, len;
-
-    for (; *p != '\0'; p += len) {
-        len = utf8_len(p);
-        if (len == 0)
-            return SIZE_MAX;
-        units += len == 4 ? 2 : 1;
-    }
-    return units;
-}
-
 const char *judge_utf8(const char *text)
 {
-    return utf16_units(text) == SIZE_MAX ? "is not valid UTF-8; save the file as UTF-8" : NULL;
+    return utf8_valid(slice_of(text)) ? NULL : "is not valid UTF-8; save the file as UTF-8";
 }
 
 const char *judge_partition(const char *text)
 {
-    size_t units = utf16_units(text);
+    const char *wrong = judge_utf8(text);
 
-    if (units == SIZE_MAX)
-        return judge_utf8(text);
-    if (units == 0)
-        return "has no text after const:; write one, or key = \"random\"";
-    if (units > PARTITION_KEY_UNITS_MAX)
+    if (wrong == NULL && utf8_utf16_units(slice_of(text)) > PARTITION_KEY_UNITS_MAX)
         return "is too long; a partition key has at most 256 characters";
-    return NULL;
+    return wrong;
 }
 
 const char *judge_name(const char *text)
@@ -136,6 +102,15 @@ const char *judge_stream(const char *text)
     return only(slice_of(text), LOWER UPPER DIGIT "_.-")
                ? NULL
                : "is not a stream's name; only letters, digits, _ . and - can occur in it";
+}
+
+const char *judge_delivery_stream(const char *text)
+{
+    if (strncmp(text, "arn:", 4) == 0)
+        return "is an ARN; write the delivery stream's name alone, which stands behind its /";
+    return strlen(text) <= DELIVERY_STREAM_MAX && only(slice_of(text), LOWER UPPER DIGIT "_.-")
+               ? NULL
+               : "is not a delivery stream's name; it has at most 64 letters, digits, _ . and -";
 }
 
 /* arn:aws:kinesis:eu-west-1:123456789012:stream/name, and other partitions such as aws-cn. */
@@ -306,4 +281,74 @@ const char *judge_files_glob(const char *text)
     if (wrong == NULL && text[strlen(text) - 1] == '/')
         wrong = "names a directory; say which files in it, as in /var/log/app/*.log";
     return wrong;
+}
+
+/* --- what becomes of lines ------------------------------------------------------------------ */
+
+const char *judge_delimiter(const char *text)
+{
+    if (text[1] != '\0' || (unsigned char)text[0] >= 0x80)
+        return "is not one character; write one that is no letter beyond ASCII, as in \",\" or "
+               "\"\\t\"";
+    return strchr("\"\r\n", text[0]) == NULL
+               ? NULL
+               : "cannot stand between columns; quotes and line ends have a meaning of their own";
+}
+
+const char *judge_field_name(const char *text)
+{
+    return judge_utf8(text);
+}
+
+const char *judge_value(const char *text)
+{
+    for (const char *p = strstr(text, "${"); p != NULL; p = strstr(p + 2, "${")) {
+        size_t len = strcspn(p + 2, "{}");
+        if (len == 0 || p[2 + len] != '}')
+            return "has a ${ without a variable's name and its }; write it as in ${HOSTNAME}";
+    }
+    return judge_utf8(text);
+}
+
+const char *judge_join(const char *text)
+{
+    return strcmp(text, "kpl") == 0 ? "is not in this version; write \"lines\", which joins lines "
+                                      "as they are, or \"none\""
+                                    : NULL;
+}
+
+const char *judge_json(const char *text)
+{
+    struct json_token t = {0};
+    struct json j;
+
+    json_init(&j, slice_of(text));
+    do {
+        if (json_next(&j, &t) < 0)
+            return "is not JSON; write it as in \"{\\\"name\\\": \\\"value\\\"}\"";
+    } while (t.type != JSON_END);
+    return judge_utf8(text);
+}
+
+const char *judge_pattern(const char *text, char why[static JUDGE_WHY_SIZE])
+{
+    (void)why;
+    return judge_utf8(text);
+}
+
+const char *judge_key_pattern(const char *text, char why[static JUDGE_WHY_SIZE])
+{
+    return judge_pattern(text, why);
+}
+
+const char *judge_java_pattern(const char *text, char why[static JUDGE_WHY_SIZE])
+{
+    return judge_pattern(text, why);
+}
+
+const char *judge_zone(const char *text, char why[static JUDGE_WHY_SIZE])
+{
+    (void)why;
+    (void)text;
+    return NULL;
 }

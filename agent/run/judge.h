@@ -2,7 +2,10 @@
  *
  * Each takes a text that is not empty and returns NULL if it will do; else what is wrong with it
  * and what to do, as the rest of a sentence that begins with the text: "'x' " "is not absolute; …".
- * Only judge_ca_file looks at the world (stat, access); the others think. */
+ * Those with a `why` write into it where the sentence depends on the text.
+ *
+ * Only judge_ca_file (stat, access) and judge_zone (the time zone database) look at the world; the
+ * others think. */
 #ifndef JUDGE_H
 #define JUDGE_H
 
@@ -18,6 +21,19 @@ const char *judge_secret(const char *text);     /* also a session token */
 const char *judge_files_glob(const char *text); /* an absolute path with globs */
 const char *judge_glob(const char *text);       /* for `exclude`: any glob */
 const char *judge_utf8(const char *text);
-const char *judge_partition(const char *text); /* the TEXT of key = "const:TEXT"; may be empty */
+const char *judge_partition(const char *text); /* the TEXT of key = "const:TEXT" */
+const char *judge_delivery_stream(const char *text);
+const char *judge_delimiter(const char *text);
+const char *judge_field_name(const char *text);
+const char *judge_value(const char *text); /* text with ${variables} */
+const char *judge_join(const char *text);  /* of a word for `join` that is not known */
+
+enum { JUDGE_WHY_SIZE = 320 };
+
+const char *judge_pattern(const char *text, char why[static JUDGE_WHY_SIZE]);
+const char *judge_key_pattern(const char *text, char why[static JUDGE_WHY_SIZE]); /* has a group */
+const char *judge_java_pattern(const char *text, char why[static JUDGE_WHY_SIZE]);
+const char *judge_zone(const char *text, char why[static JUDGE_WHY_SIZE]);
+const char *judge_json(const char *text);
 
 #endif

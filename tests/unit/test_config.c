@@ -1,6 +1,7 @@
 /* config: the tables against config.example, and what a person is told about each mistake. */
 #include "buf.h"
 #include "run/config.h"
+#include "run/config_rules.h"
 #include "run/units.h"
 #include "util.h"
 
@@ -154,7 +155,7 @@ static const struct story {
     {REGION "flows = ( { name = \"a\"; files = [ \"/a\" ]; "
             "stream_arn = \"arn:aws:kinesis:us-east-1:123456789012:stream/s\"; } );",
      2, "flows[0].stream_arn", "another region", 0},
-    {REGION "flows = ( { " FLOW "key = \"hash\"; } );", 2, "flows[0].key", "\"const:TEXT\"", 0},
+    {REGION "flows = ( { " FLOW "key = \"sorted\"; } );", 2, "flows[0].key", "\"const:TEXT\"", 0},
     {REGION "flows = ( { " FLOW "key = \"const:\"; } );", 2, "flows[0].key", "no text after", 0},
     {REGION "flows = ( { " FLOW "key = \"const:\\xFF\"; } );", 2, "flows[0].key", "UTF-8", 0},
 
@@ -286,7 +287,7 @@ static void test_defaults(void **state)
     assert_false(f->follow_symlinks);
     assert_string_equal(f->stream, "s");
     assert_null(f->stream_arn);
-    assert_false(f->newline);
+    assert_int_equal(f->newline, CONFIG_NEWLINE_AUTO);
     assert_int_equal(f->key_kind, CONFIG_KEY_RANDOM);
     assert_null(f->key_text);
     assert_int_equal(f->batch_records, 500);
@@ -327,7 +328,8 @@ static void test_everything_set(void **state)
     assert_int_equal(f->files.count, 2);
     assert_string_equal(f->files.items[1], "/bc");
     assert_string_equal(f->exclude.items[0], "*.gz");
-    assert_true(f->from_start && f->follow_symlinks && f->newline);
+    assert_true(f->from_start && f->follow_symlinks);
+    assert_int_equal(f->newline, CONFIG_NEWLINE_TRUE);
     assert_null(f->stream);
     assert_int_equal(f->key_kind, CONFIG_KEY_CONST);
     assert_string_equal(f->key_text, "\xC3\xA4\\\x01");
@@ -520,42 +522,51 @@ static char *read_example(void)
 /* "    #name = value;" or "name = value;" of config.example, as path and value. */
 struct line {
     char path[128], value[256];
+    const char *begin; /* borrows; of the whole line, and so does `end` */
+    const char *end;
     bool off, in_flow;
+};
+
+struct reader {
+    const char *at;
+    char group[64]; /* "" or "parse.time." */
+    bool in_flow;
 };
 
 /* Goes through the lines.  The example is ours, so a simple reading will do: a group opens with
  * "name = {" and closes with "};", and flows come last. */
-static bool next_line(const char **at, char group[64], bool *in_flow, struct line *ret)
+static bool next_line(struct reader *r, struct line *ret)
 {
-    char name[64], value[256], off[2];
+    char name[64], value[256];
 
-    while (**at != '\0') {
-        const char *line = *at;
-        size_t len = strcspn(line, "\n");
+    while (*r->at != '\0') {
+        size_t len = strcspn(r->at, "\n");
+        const char *begin = r->at, *line;
         char copy[512];
 
-        *at += len + (line[len] == '\n');
-        (void)snprintf(copy, sizeof copy, "%.*s", (int)len, line);
-        off[0] = '\0';
+        r->at += len + (begin[len] == '\n');
+        (void)snprintf(copy, sizeof copy, "%.*s", (int)len, begin);
         line = copy + strspn(copy, " ");
-        if (strcmp(line, "};") == 0)
-            group[0] = '\0';
-        else if (strcmp(line, "flows = (") == 0)
-            *in_flow = true;
-        if (line[0] == '#') {
-            off[0] = '#';
-            line++;
+        if (strcmp(line, "};") == 0 && r->group[0] != '\0') {
+            r->group[strlen(r->group) - 1] = '\0';
+            r->group[strrchr(r->group, '.') != NULL ? strrchr(r->group, '.') - r->group + 1 : 0] =
+                '\0';
+        } else if (strcmp(line, "flows = (") == 0) {
+            r->in_flow = true;
         }
-        if (sscanf(line, "%63[a-z_] = %255[^\n]", name, value) != 2 || strcmp(name, "flows") == 0)
+        if (sscanf(line + (line[0] == '#'), "%63[a-z_] = %255[^\n]", name, value) != 2 ||
+            strcmp(name, "flows") == 0)
             continue;
         if (strcmp(value, "{") == 0) {
-            (void)snprintf(group, 64, "%.60s.", name);
+            (void)snprintf(r->group + strlen(r->group), sizeof r->group - strlen(r->group), "%s.",
+                           name);
             continue;
         }
         assert_int_equal(value[strlen(value) - 1], ';');
         value[strlen(value) - 1] = '\0';
-        *ret = (struct line){.off = off[0] == '#', .in_flow = *in_flow};
-        (void)snprintf(ret->path, sizeof ret->path, "%s%s", group, name);
+        *ret = (struct line){
+            .begin = begin, .end = begin + len, .off = line[0] == '#', .in_flow = r->in_flow};
+        (void)snprintf(ret->path, sizeof ret->path, "%s%s", r->group, name);
         (void)snprintf(ret->value, sizeof ret->value, "%s", value);
         return true;
     }
@@ -576,71 +587,160 @@ static const struct config_key *key_of(const struct line *l)
     return NULL;
 }
 
-/* A default stands as it is; what has none and need not be is off. */
-static void compare_value(const struct line *l, const struct config_key *k)
+/* A default stands as it is.  Off is what has none and need not be, and what would have no effect
+ * in this flow. */
+static void compare_value(const struct line *l, const struct config_key *k,
+                          const struct config_flow *f)
 {
-    char preset[256];
     bool quoted = k->type != CONFIG_COUNT && (k->type != CONFIG_FLAG || k->words != NULL);
+    bool bare = k->preset == NULL && !k->required && k->type != CONFIG_TEXTS;
+    bool idle = l->in_flow && config_rules_idle(f, k) != NULL;
+    char preset[256];
 
     if (k->preset != NULL) {
         (void)snprintf(preset, sizeof preset, quoted ? "\"%s\"" : "%s", k->preset);
         assert_string_equal(l->value, preset);
-        assert_false(l->off);
-    } else if (strcmp(l->path, "stream") != 0 && k->type != CONFIG_TEXTS) {
-        assert_int_equal(l->off, !k->required);
     }
+    if (strcmp(l->path, "stream") != 0 && l->off != (bare || idle))
+        fail_msg("%s is %s in config.example", l->path, l->off ? "off" : "on");
+}
+
+/* What a list of groups is made of is described above it. */
+static void compare_group(const char *text, const struct line *l, const struct config_key *k)
+{
+    const char *begin = l->begin;
+    char copy[4096];
+
+    if (k->type != CONFIG_GROUPS)
+        return;
+    while (begin > text && memcmp(begin - 2, "\n\n", 2) != 0)
+        begin--;
+    (void)snprintf(copy, sizeof copy, "%.*s", (int)(l->end - begin), begin);
+    for (size_t i = 0; i < k->group->count; i++) {
+        const struct config_key *row = &k->group->rows[i];
+        if (strstr(copy, row->path) == NULL ||
+            (row->preset != NULL && !row->required && strstr(copy, row->preset) == NULL))
+            fail_msg("config.example does not tell of %s in %s, or of its default", row->path,
+                     k->path);
+        for (size_t w = 0; row->words != NULL && row->words[w] != NULL; w++) {
+            if (strstr(copy, row->words[w]) == NULL)
+                fail_msg("config.example does not tell of %s", row->words[w]);
+        }
+    }
+}
+
+static struct config *load_example(void)
+{
+    struct config_mistakes m = {0};
+    struct config *c = NULL;
+    int r = config_load(SOURCE_DIR "/config.example", &c, &m);
+
+    config_mistakes_print(&m, stderr);
+    assert_int_equal(r, 0);
+    assert_int_equal(c->flow_count, 1);
+    return c;
 }
 
 static void test_example_has_what_the_tables_have(void **state)
 {
-    char *text = read_example(), group[64] = "";
-    const char *at = text;
-    bool in_flow = false;
+    struct config *c = load_example();
+    char *text = read_example();
+    struct reader r = {.at = text};
     size_t seen = 0, globals, flows;
     struct line line;
 
     (void)state;
-    while (next_line(&at, group, &in_flow, &line)) {
-        compare_value(&line, key_of(&line));
+    while (next_line(&r, &line)) {
+        compare_value(&line, key_of(&line), &c->flows[0]);
+        compare_group(text, &line, key_of(&line));
         seen++;
     }
     (void)config_global_keys(&globals);
     (void)config_flow_keys(&flows);
     assert_int_equal(seen, globals + flows); /* each is a row, none twice: libconfig sees to it */
     free(text);
-}
-
-static void test_example_loads(void **state)
-{
-    struct config_mistakes m = {0};
-    struct config *c = NULL;
-
-    (void)state;
-    assert_int_equal(config_load(SOURCE_DIR "/config.example", &c, &m), 0);
-    assert_int_equal(c->flow_count, 1);
     config_free(c);
 }
 
-/* Also with every setting switched on; but the two streams exclude each other. */
+static bool switches(const char *const *on, const struct line *l)
+{
+    for (; *on != NULL; on++) {
+        size_t len = strcspn(*on, "=");
+        if (strncmp(*on, l->path, len) == 0 &&
+            (l->path[len] == '\0' || (len > 0 && (*on)[len - 1] == '.')))
+            return true;
+    }
+    return false;
+}
+
+/* Switches on what `on` says ("parse.time." is a group), gives new values ("output=\"raw\""), and
+ * switches off what begins with a minus. */
+static void write_variant(const char *text, const char *const *on, bool *seen, struct buf *to)
+{
+    struct reader r = {.at = text};
+    const char *copied = text;
+    struct line l;
+
+    for (size_t i = 0; next_line(&r, &l); i++) {
+        const char *value = NULL;
+        char minus[136];
+        const char *const offs[] = {minus, NULL};
+
+        (void)snprintf(minus, sizeof minus, "-%s", l.path);
+        assert_int_equal(buf_append(to, (struct slice){copied, (size_t)(l.begin - copied)}), 0);
+        copied = l.end;
+        for (const char *const *o = on; *o != NULL; o++) {
+            if (strcmp(*o, offs[0]) == 0)
+                goto off;
+            if (strncmp(*o, l.path, strlen(l.path)) == 0 && (*o)[strlen(l.path)] == '=')
+                value = *o + strlen(l.path) + 1;
+        }
+        if (switches(on, &l))
+            seen[i] = true;
+        if (!l.off || switches(on, &l))
+            assert_int_equal(
+                buf_printf(to, "%s = %s;",
+                           strrchr(l.path, '.') != NULL ? strrchr(l.path, '.') + 1 : l.path,
+                           value != NULL ? value : l.value),
+                0);
+    off:;
+    }
+    assert_int_equal(buf_append(to, slice_of(copied)), 0);
+}
+
+/* The settings that are off exclude each other; together these switch on each of them. */
+static const char *const variants[][12] = {
+    {"endpoint.", "credentials.", "multiline.", "redact", "add", "output", "newline"},
+    {"-stream", "stream_arn", "convert"},
+    {"-stream", "delivery_stream", "join=\"lines\"", "join_bytes", "compress=\"zstd\"",
+     "compress_level"},
+    {"parse.format=\"csv\"", "parse.fields", "parse.delimiter", "parse.types", "parse.time.",
+     "parse.on_mismatch", "keep", "rename"},
+    {"parse.format=\"csv\"", "parse.header=true", "remove"},
+    {"-parse.format", "parse.regex"},
+};
+
 static void test_example_loads_with_all_on(void **state)
 {
-    char *text = read_example(), group[64] = "", *p;
-    const char *at = text;
-    bool in_flow = false;
+    char *text = read_example();
+    struct reader r = {.at = text};
+    bool seen[256] = {false};
     struct line line;
 
     (void)state;
-    while (next_line(&at, group, &in_flow, &line)) {
-        char off[80];
-        const char *name = strrchr(line.path, '.');
+    for (size_t i = 0; i < ARRAY_LEN(variants); i++) {
+        struct buf variant;
 
-        (void)snprintf(off, sizeof off, "#%.60s = \"", name != NULL ? name + 1 : line.path);
-        p = strstr(text, off);
-        if (line.off && strcmp(line.path, "stream_arn") != 0 &&
-            strcmp(line.path, "tls.ca_file") != 0)
-            *p = ' ';
+        buf_init(&variant, 2 * EXAMPLE_MAX);
+        write_variant(text, variants[i], seen, &variant);
+        assert_int_equal(buf_append_char(&variant, '\0'), 0);
+        config_free(load_well(variant.ptr));
+        buf_done(&variant);
     }
-    config_free(load_well(text));
+    for (size_t i = 0; next_line(&r, &line); i++) {
+        if (line.off && !seen[i] && strcmp(line.path, "tls.ca_file") != 0)
+            fail_msg("%s was never on", line.path);
+    }
     free(text);
 }
 
@@ -850,7 +950,6 @@ int main(void)
         cmocka_unit_test(test_units),
         cmocka_unit_test(test_rows_are_sound),
         cmocka_unit_test(test_example_has_what_the_tables_have),
-        cmocka_unit_test(test_example_loads),
         cmocka_unit_test(test_example_loads_with_all_on),
         cmocka_unit_test_setup_teardown(test_exposed_secret, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conf_d, setup, teardown),
