@@ -166,20 +166,23 @@ const char *config_check_text(const struct config_key *k, const char *text, uint
     return len > 0 ? judge_text(k->judge, k->inspect, text, room) : NULL;
 }
 
-static const char *set_text(const struct config_key *k, void *base, const char *text,
-                            struct config_room *room)
+static const char *keep_text(const struct config_key *k, void *base, const char *text)
 {
-    const char *wrong = config_check_text(k, text, k->min, k->max, room);
-    char **to = member(k, base), *copy;
+    char **to = member(k, base), *copy = strdup(text);
 
-    if (wrong != NULL)
-        return wrong;
-    copy = strdup(text);
     if (copy == NULL)
         return config_out_of_memory;
     text_free(*to, k->secret);
     *to = copy;
     return NULL;
+}
+
+static const char *set_text(const struct config_key *k, void *base, const char *text,
+                            struct config_room *room)
+{
+    const char *wrong = config_check_text(k, text, k->min, k->max, room);
+
+    return wrong != NULL ? wrong : keep_text(k, base, text);
 }
 
 const char *config_find_word(const struct config_key *k, const char *text, unsigned *ret,
@@ -453,9 +456,12 @@ int config_key_preset(const struct config_key *k, void *base)
         return 0;
     if (k->type == CONFIG_COUNT)
         wrong = set_number(k, base, strtoull(k->preset, NULL, 10), &room);
+    else if (k->type == CONFIG_TEXT)
+        wrong =
+            keep_text(k, base, k->preset); /* a judge may look at the world, and take its time */
     else
         wrong = set_from_text(k, base, k->preset, &room);
-    assert(wrong == NULL || wrong == config_out_of_memory); /* a default is within its own range */
+    assert(wrong == NULL || wrong == config_out_of_memory); /* it is within its own range */
     return wrong == NULL ? 0 : -ENOMEM;
 }
 

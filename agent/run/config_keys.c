@@ -126,11 +126,21 @@ static const struct config_key redact_keys[] = {
      .judge = judge_utf8},
 };
 
+static const char *judge_redact(const void *element, const char **ret_path,
+                                char why[static CONFIG_WHY_SIZE])
+{
+    const struct config_redact *r = element;
+
+    *ret_path = "replace";
+    return judge_replacement(r->pattern, r->replace, why);
+}
+
 static const struct config_group redact_group = {
     .rows = redact_keys,
     .count = ARRAY_LEN(redact_keys),
     .size = sizeof(struct config_redact),
     .example = "{ pattern = \"...\"; replace = \"...\"; }",
+    .judge = judge_redact,
 };
 
 static const struct config_key flow_keys[] = {
@@ -197,7 +207,7 @@ static const struct config_key flow_keys[] = {
     {"parse.time.field", CONFIG_TEXT, FLOW_AT(parse.time.field), NULL, 1, KIB,
      .meaning = "field that has the event's time", .judge = judge_field_name},
     {"parse.time.format", CONFIG_TEXT, FLOW_AT(parse.time.format), NULL, 1, KIB,
-     .meaning = "how the time is written"},
+     .meaning = "how the time is written", .inspect = judge_time_format},
     {"parse.time.zone", CONFIG_TEXT, FLOW_AT(parse.time.zone), "local", 1, 255,
      .meaning = "zone of times that have none", .inspect = judge_zone},
     {"parse.time.output", CONFIG_WORD, FLOW_AT(parse.time.output), "rfc3339", 0, 0,

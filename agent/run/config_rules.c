@@ -3,6 +3,7 @@
 #include "record/parse.h"
 #include "run/config.h"
 #include "run/config_key.h"
+#include "run/judge.h"
 #include "util.h"
 
 #include <libconfig.h>
@@ -240,11 +241,11 @@ struct check { /* of one flow */
     const struct config_scene *scene;
 };
 
-/* Can the rule be asked, or is something that it looks at wrong already? */
-static bool can_tell(const struct check *c, const struct rule *rule)
+/* Can one judge by these rows, or is one of them wrong already? */
+static bool can_tell(const struct check *c, const char *looks)
 {
     for (size_t i = 0; i < c->count; i++) {
-        if (c->wrong[i] && is_among(rule->looks, c->keys[i].path))
+        if (c->wrong[i] && is_among(looks, c->keys[i].path))
             return false;
     }
     return true;
@@ -257,7 +258,7 @@ static void check_row(const struct check *c, const struct config_key *k)
 
     for (size_t i = 0; s != NULL && i < ARRAY_LEN(rules); i++) {
         const struct rule *rule = &rules[i];
-        if (!is_among(rule->of, k->path) || rule->holds(c->flow) || !can_tell(c, rule))
+        if (!is_among(rule->of, k->path) || rule->holds(c->flow) || !can_tell(c, rule->looks))
             continue;
         config_scene_mistake(c->scene, s, k->path, "%s", rule->sentence);
         return;
@@ -301,6 +302,20 @@ static void check_rename(const struct check *c)
     }
 }
 
+/* The pattern and the names of its groups. */
+static void check_regex(const struct check *c)
+{
+    char why[CONFIG_WHY_SIZE];
+    const char *wrong;
+
+    if (c->flow->parse.regex == NULL || !can_tell(c, "parse.regex parse.fields"))
+        return;
+    wrong = judge_groups(c->flow->parse.regex, c->flow->parse.fields.count, why);
+    if (wrong != NULL)
+        config_scene_mistake(c->scene, setting_at(c->group, "parse.regex"), "parse.regex", "%s",
+                             wrong);
+}
+
 void config_rules_check(const struct config_flow *f, const struct config_setting_t *group,
                         const bool *wrong, const struct config_scene *scene)
 {
@@ -310,5 +325,6 @@ void config_rules_check(const struct config_flow *f, const struct config_setting
     check_missing(&c);
     for (size_t i = 0; i < c.count; i++)
         check_row(&c, &c.keys[i]);
+    check_regex(&c);
     check_rename(&c);
 }

@@ -9,6 +9,8 @@
 #ifndef JUDGE_H
 #define JUDGE_H
 
+#include <stddef.h>
+
 const char *judge_region(const char *text);
 const char *judge_absolute(const char *text);
 const char *judge_ca_file(const char *text);
@@ -33,7 +35,13 @@ enum { JUDGE_WHY_SIZE = 320 };
 const char *judge_pattern(const char *text, char why[static JUDGE_WHY_SIZE]);
 const char *judge_key_pattern(const char *text, char why[static JUDGE_WHY_SIZE]); /* has a group */
 const char *judge_java_pattern(const char *text, char why[static JUDGE_WHY_SIZE]);
+const char *judge_time_format(const char *text, char why[static JUDGE_WHY_SIZE]);
 const char *judge_zone(const char *text, char why[static JUDGE_WHY_SIZE]);
+
+/* These two judge `text`, which may be empty, and `pattern` with so many names for its groups. */
+const char *judge_replacement(const char *pattern, const char *text,
+                              char why[static JUDGE_WHY_SIZE]);
+const char *judge_groups(const char *pattern, size_t name_count, char why[static JUDGE_WHY_SIZE]);
 const char *judge_json(const char *text);
 
 #endif
