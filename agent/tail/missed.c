@@ -127,10 +127,13 @@ struct source *missed_read_between(struct follower *f, struct neighbours *all, i
     return first;
 }
 
-/* The earliest birth of a file that may have come and gone between two looks. */
+/* The earliest birth of a file that may have come and gone between two looks; long ago, if the agent
+ * was stopped or frozen since the last. */
 static int64_t recent_ns(const struct follower *f)
 {
-    return MAX(f->started_ns, follower_wall_ns() - MISSED_RECENT_S * follower_second_ns);
+    int64_t lately_ns = follower_wall_ns() - MISSED_RECENT_S * follower_second_ns;
+
+    return MAX(f->started_ns, MIN(lately_ns, roster_sure_ns(f->roster)));
 }
 
 void missed_read_stray(struct follower *f, const char *dir, const char *text, bool fresh)

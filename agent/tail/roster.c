@@ -219,6 +219,8 @@ static void roster_turn(struct loop_turn *t)
         r->events.look(r->events.user, CONTAINER_OF(node, struct name, looking));
     r->overflowed = false;
     forget_moves(r);
+    if (list_is_empty(&r->names_waiting) && list_is_empty(&r->dirs_waiting))
+        r->sure_ns = watch_told_ns(r->watch);
 }
 
 static void roster_scan_all(struct roster_dir *d, bool glance)
@@ -258,8 +260,7 @@ static void roster_tick(struct loop_timer *t)
     uint64_t now_ms = loop_now_ms(r->loop);
     bool glance = now_ms >= r->next_glance_ms;
 
-    if (glance)
-        watch_catch_up(r->watch); /* what has been told is not what a glance finds */
+    watch_catch_up(r->watch); /* what has been told is not what a glance finds */
     roster_scan_all(r->root, glance);
     if (glance)
         r->next_glance_ms = now_ms + stretched_ms(r, ROSTER_GLANCE_MS, ROSTER_GLANCE_NAMES);
@@ -277,6 +278,11 @@ void roster_found(struct roster *r, struct name *n, int64_t modified_ns)
         now.tv_sec - modified_ns / INT64_C(1000000000) <= ROSTER_ON_ITS_WAY_S)
         return;
     dir_say_blind(d, "the kernel does not tell of what is written there");
+}
+
+int64_t roster_sure_ns(const struct roster *r)
+{
+    return r->sure_ns;
 }
 
 bool roster_is_sure(const struct roster *r, const struct name *n)

@@ -107,6 +107,10 @@ bool roster_went(const struct roster *r, const struct name *n, char to[PATH_MAX]
 /* Whether inotify has told of all that happened in a name's directory since the last look. */
 bool roster_is_sure(const struct roster *r, const struct name *n);
 
+/* Up to when, by the clock that births are taken from, all that inotify tells of had been looked at
+ * when this turn began: a file that nobody has seen was born later, however long we slept. */
+int64_t roster_sure_ns(const struct roster *r);
+
 /* The name is a link that leads nowhere: what it will lead to may come where nobody watches, so its
  * directory is looked at once a second for a minute. */
 void roster_peek(struct name *n);

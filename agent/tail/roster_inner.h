@@ -65,6 +65,7 @@ struct roster {
     struct loop_timer timer;
     size_t blind_count, peek_count;
     uint64_t next_poll_ms, next_glance_ms;
+    int64_t sure_ns; /* what happened before was looked at, as far as it was told */
     uint64_t said_links[ROSTER_SAID_LINKS]; /* hashes of links that were spoken of: a ring */
     size_t said_links_next;
     bool said_blind, starting;

@@ -6,11 +6,18 @@
 #include "util.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { WATCH_READ_SIZE = 64 * 1024, WATCH_SAY_EVERY_MS = 60 * 1000, WATCH_CATCH_UP = 64 };
+enum {
+    WATCH_READ_SIZE = 64 * 1024,
+    WATCH_EVENT_MAX = sizeof(struct inotify_event) + NAME_MAX + 1, /* inotify(7) */
+    WATCH_SAY_EVERY_MS = 60 * 1000,
+    WATCH_CATCH_UP = 64,
+};
 
 struct watch_entry {
     struct map_node node;
@@ -30,6 +37,7 @@ struct watch {
         *next_entry; /* the next one to be told that events were lost; moved on if it goes */
     uint32_t cookie; /* of the event that is being told */
     bool telling;    /* the buffer is in use */
+    int64_t told_ns; /* all that happened before has been told */
     int why;         /* there is no inotify instance: -errno */
     struct log_limit said;
     _Alignas(struct inotify_event) char events[WATCH_READ_SIZE];
@@ -177,11 +185,19 @@ uint32_t watch_cookie(const struct watch *w)
     return w->cookie;
 }
 
+int64_t watch_told_ns(const struct watch *w)
+{
+    return w->fd.fd < 0 ? INT64_MAX : w->told_ns;
+}
+
 /* Takes what there is, up to a buffer of it.  False: there was nothing. */
 static bool watch_take(struct watch *w)
 {
-    ssize_t n = read(w->fd.fd, w->events, sizeof w->events);
+    struct timespec asked;
+    ssize_t n;
 
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &asked);
+    n = read(w->fd.fd, w->events, sizeof w->events);
     w->telling = true;
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
         log_warn("watch: reading inotify: %s; looking at all files instead",
@@ -195,6 +211,10 @@ static bool watch_take(struct watch *w)
         at += (ssize_t)(sizeof *event + event->len);
     }
     w->telling = false;
+
+    /* With room for another event there was none. */
+    if (n >= 0 ? (size_t)n <= sizeof w->events - WATCH_EVENT_MAX : errno == EAGAIN)
+        w->told_ns = (int64_t)asked.tv_sec * INT64_C(1000000000) + asked.tv_nsec;
     return n > 0;
 }
 

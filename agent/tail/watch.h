@@ -39,6 +39,10 @@ int watch_add(struct watch *w, struct watch_sub *s, const char *path, uint32_t m
 /* Outside of callbacks: tells what has happened up to now, without waiting for the loop. */
 void watch_catch_up(struct watch *w);
 
+/* Up to when all that happened has been told, by the clock that files' births are taken from (ns since
+ * 1970).  INT64_MAX: nothing is ever told. */
+int64_t watch_told_ns(const struct watch *w);
+
 /* Within a callback: what the two halves of a rename have in common; 0: it is none. */
 uint32_t watch_cookie(const struct watch *w);
 

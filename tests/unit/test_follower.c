@@ -11,6 +11,7 @@
  *     look COMMAND    is done when the next look at a name has begun: after its directory was
  *                     listed, before its file is opened.  Several are done at once, in this order
  *     sec N           N seconds pass
+ *     stall N         … without the agent, which is frozen; no file may be born after it
  *     stop, start     the agent is restarted
  *     pause, resume   nothing is read, as when the batches are full
  *     = LINE …        since the last `=` exactly these lines were read, in this order
@@ -137,6 +138,17 @@ int statx(int dir_fd, const char *restrict path, int flags, unsigned mask,
     if (told_in != NULL && mask == (STATX_BASIC_STATS | STATX_BTIME) && path[0] != '\0')
         meanwhile(told_in);
     return (int)syscall(SYS_statx, dir_fd, path, flags, mask, ret);
+}
+
+static int64_t later_s; /* how far the wall clock is ahead of that of the file system */
+
+int clock_gettime(clockid_t id, struct timespec *ret)
+{
+    int r = (int)syscall(SYS_clock_gettime, id, ret);
+
+    if (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)
+        ret->tv_sec += later_s;
+    return r;
 }
 
 /* --- the reader, as a flow is one --- */
@@ -423,7 +435,7 @@ static void world_stop(struct world *w)
     }
     CHECK(w->descriptors.count == 0, "%zu descriptors are left", w->descriptors.count);
     CHECK(list_is_empty(&w->descriptors.opened), "descriptors are left in the list");
-    (void)clock_gettime(CLOCK_REALTIME, &t);
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &t); /* which births are taken from */
     w->alive_ns = (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
@@ -642,6 +654,8 @@ static void obey(struct world *w, struct slice command)
             w->now_ms += 1000;
             world_go(w);
         }
+    else if (is_command(text, "stall", &rest))
+        later_s += atoi(a);
     else if (is_command(text, "look", &rest)) {
         assert_true(w->meanwhile_count < LOOKS && strlen(rest) < LOOK_MAX);
         strcpy(w->meanwhile[w->meanwhile_count++], rest);
@@ -696,6 +710,7 @@ static void tell(const struct story *s, const struct way *in)
     assert_int_equal(script.len, 0);
     world_go(w);
     told_in = NULL;
+    later_s = 0;
     CHECK(w->meanwhile_count == 0, "nobody looked");
     CHECK(w->read.len == 0, "at the end, unexpected: '%.*s'", SLICE_ARG(buf_slice(&w->read)));
     CHECK(w->most_open <= w->descriptors.limit + s->held + 2, "%zu descriptors", w->most_open);
@@ -768,6 +783,11 @@ static const struct story names[] = {
      "start\n+ a.log 1\n= 1\n+ a.log 2\nmv a.log a.log.1\n+ a.log 3\n"
      "= 2 3\n",
      ONE},
+    {"rotated unseen, a minute ago",
+     "start\n+ a.log 1\nmv a.log a.log.1\n+ a.log 2\nstall 60\n= 1 2\n", ONE},
+    {"rotated unseen, a minute ago, and nothing comes after it",
+     "start\n+ b.log 1\n= 1\n+ a.log 2\nmv a.log a.log.1\nstall 60\n= 2\n",
+     .globs = {"a.log", "b.log"}},
     {"rotated three times unseen",
      "start\n+ a.log 1\n= 1\n+ a.log 2\nmv a.log a.log.1\n+ a.log 3\nmv a.log.1 a.log.2\n"
      "mv a.log a.log.1\n+ a.log 4\nmv a.log.2 a.log.3\nmv a.log.1 a.log.2\nmv a.log a.log.1\n"
