@@ -5,13 +5,15 @@
 #include <assert.h>
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/md5.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
 
 enum { BLOCK_LEN = 64 }; /* FIPS 180-4: SHA-256 eats blocks of 512 bits */
 
 struct digest {
-    SHA256_CTX state; /* holds nothing between two calls */
+    SHA256_CTX state; /* these hold nothing between two calls */
+    MD5_CTX md5;
 };
 
 /* SHA-256 of one text in two pieces: what HMAC needs, and no copy. */
@@ -68,6 +70,17 @@ int digest_hmac_sha256(struct digest *d, struct slice key, struct slice data,
     OPENSSL_cleanse(block, sizeof block);
     OPENSSL_cleanse(&d->state, sizeof d->state);
     return r;
+}
+
+int digest_md5_hex(struct digest *d, struct slice data, char ret[DIGEST_MD5_HEX_LEN])
+{
+    uint8_t sum[MD5_DIGEST_LENGTH];
+
+    if (MD5_Init(&d->md5) != 1 || MD5_Update(&d->md5, data.ptr, data.len) != 1 ||
+        MD5_Final(sum, &d->md5) != 1)
+        return -ENOTSUP;
+    hex_encode(ret, sum, sizeof sum);
+    return 0;
 }
 
 uint64_t digest_hash64(struct digest *d, struct slice data)

@@ -1,4 +1,4 @@
-/* digest -- SHA-256 and HMAC-SHA-256 on libcrypto, without allocating.
+/* digest -- SHA-256, HMAC-SHA-256 and MD5 on libcrypto, without allocating.
  *
  *   1. Once made, a digest allocates nothing, and neither does libcrypto for it.
  *   2. No call leaves a trace in the next one, nor a key behind.
@@ -19,7 +19,10 @@
 
 #include "slice.h"
 
-enum { DIGEST_SHA256_LEN = 32 }; /* FIPS 180-4, bytes */
+enum {
+    DIGEST_SHA256_LEN = 32,  /* FIPS 180-4, bytes */
+    DIGEST_MD5_HEX_LEN = 32, /* RFC 1321: 16 bytes, as hexadecimal digits */
+};
 
 struct digest; /* opaque: one state that must not be used by two */
 
@@ -35,6 +38,11 @@ int digest_sha256(struct digest *d, struct slice data, uint8_t ret[DIGEST_SHA256
 /* RFC 2104.  A key of any length, 0 too; `ret` may be where `key` or `data` lies. */
 int digest_hmac_sha256(struct digest *d, struct slice key, struct slice data,
                        uint8_t ret[DIGEST_SHA256_LEN]);
+
+/* RFC 1321, as lower-case hexadecimal digits without a zero behind them: for names that another
+ * program makes so too, never for a secret.  Errors: -ENOTSUP if libcrypto refuses (OpenSSL 3 does
+ * not, in FIPS mode either: these calls do not ask its provider). */
+int digest_md5_hex(struct digest *d, struct slice data, char ret[DIGEST_MD5_HEX_LEN]);
 
 /* The first 8 bytes of SHA-256, read big-endian: a name for some bytes that is the same on every
  * machine and for ever.  Cannot fail. */

@@ -102,6 +102,37 @@ static void sums_are_the_standards(void **state)
     }
 }
 
+/* RFC 1321, A.5. */
+static const struct {
+    struct slice data;
+    const char *sum;
+} md5s[] = {
+    {SLICE(""), "d41d8cd98f00b204e9800998ecf8427e"},
+    {{NULL, 0}, "d41d8cd98f00b204e9800998ecf8427e"},
+    {SLICE("a"), "0cc175b9c0f1b6a831c399e269772661"},
+    {SLICE("abc"), "900150983cd24fb0d6963f7d28e17f72"},
+    {SLICE("message digest"), "f96b697d7cb7938d525a2f31aaf161d0"},
+    {SLICE("abcdefghijklmnopqrstuvwxyz"), "c3fcd3d76192e4007dfb496cca67e13b"},
+    {SLICE("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"),
+     "d174ab98d277d9f5a5611c2c9f419d9f"},
+    {SLICE("12345678901234567890123456789012345678901234567890123456789012345678901234567890"),
+     "57edf4a22be3c955ac49da2e2107b67a"},
+};
+
+static void md5s_are_the_rfcs(void **state)
+{
+    struct digest *d = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(md5s); i++) {
+        char hex[DIGEST_MD5_HEX_LEN + 2] = "";
+
+        hex[DIGEST_MD5_HEX_LEN] = '#';
+        assert_int_equal(digest_md5_hex(d, md5s[i].data, hex), 0);
+        assert_memory_equal(hex, md5s[i].sum, DIGEST_MD5_HEX_LEN);
+        assert_int_equal(hex[DIGEST_MD5_HEX_LEN], '#');
+    }
+}
+
 /* RFC 4231, cases 1 to 7 (5 is about truncation), and the two empty ones. */
 static const struct mac {
     char key_byte; /* repeated key.len times, if key.ptr is NULL */
@@ -174,6 +205,7 @@ static void a_warm_digest_allocates_nothing(void **state)
     struct digest *d = *state;
     size_t before = allocations;
     uint8_t sum[DIGEST_SHA256_LEN];
+    char hex[DIGEST_MD5_HEX_LEN];
 
     OPENSSL_free(OPENSSL_malloc(1));
     assert_true(allocations > before); /* so the counting works */
@@ -183,6 +215,7 @@ static void a_warm_digest_allocates_nothing(void **state)
 
         assert_int_equal(digest_sha256(d, data, sum), 0);
         assert_int_equal(digest_hmac_sha256(d, slice_first(data, n % 100), data, sum), 0);
+        assert_int_equal(digest_md5_hex(d, data, hex), 0);
         (void)digest_hash64(d, data);
     }
     assert_int_equal(allocations, before);
@@ -211,6 +244,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_the_standards),
+        cmocka_unit_test(md5s_are_the_rfcs),
         cmocka_unit_test(macs_are_the_rfcs),
         cmocka_unit_test(a_mac_may_replace_its_key),
         cmocka_unit_test(a_warm_digest_allocates_nothing),
