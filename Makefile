@@ -16,18 +16,18 @@ SAN     ?=
 
 common := arena backoff base64 buf clock crc32c digest disk encoding escape heap json map \
           random sigv4 utf8
-record := fields key parse parse_apache parse_csv parse_json pattern when zone
+record := fields key parse parse_apache parse_csv parse_json pattern squeeze when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts folders ledger state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
-          config_pairs config_rules config_texts flow guess judge lane log look loop mistakes scribe \
-          setup sheet units
+          config_pairs config_rules config_texts flow guess judge lane log look loop mistakes \
+          scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest encoding \
          endpoint escape fields follower generation glob heap json kinesis ledger map parse \
-         pattern record rooms sigv4 slice source steady unpack utf8 when window zone
+         pattern record rooms sigv4 slice source squeeze steady unpack utf8 when window zone
 sim   := histories
 fuzz  := answer checkpoint config encoding json pattern split unpack when
 bench := evil floor pace sink
