@@ -16,7 +16,8 @@ SAN     ?=
 
 common := arena backoff base64 buf clock crc32c digest disk encoding escape heap json map \
           random sigv4 utf8
-record := fields key parse parse_apache parse_csv parse_json pattern squeeze when zone
+record := fields key parse parse_apache parse_cri parse_csv parse_json parse_logfmt \
+          parse_regex parse_syslog pattern squeeze when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window

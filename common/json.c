@@ -583,8 +583,7 @@ char *json_put_string(char *to, struct slice text)
     return to;
 }
 
-/* How long json_put_string makes it. */
-static size_t string_size(struct slice text)
+size_t json_string_size(struct slice text)
 {
     size_t size = 2 + text.len;
 
@@ -616,7 +615,7 @@ int json_append_string(struct buf *to, struct slice text)
 {
     /* Measured only where the worst would not fit: growing for it could be in vain. */
     if (json_string_size_max(text.len) > to->cap - to->len) {
-        int r = make_room(to, string_size(text));
+        int r = make_room(to, json_string_size(text));
         if (r < 0)
             return r;
     }

@@ -94,6 +94,9 @@ int json_append_string(struct buf *to, struct slice text);
  * SIZE_MAX if that is no number. */
 size_t json_string_size_max(size_t n);
 
+/* What json_append_string appends for this text. */
+size_t json_string_size(struct slice text);
+
 /* These write into memory that the caller knows to be large enough, and return where they ended. */
 
 /* As json_append_string; json_string_size_max bytes are enough. */

@@ -40,6 +40,8 @@
 struct fields;
 struct pattern;
 
+enum { PARSE_GROUPS_MAX = 255 }; /* of a PARSE_REGEX; more are -EMSGSIZE */
+
 /* In the order of the words in the configuration. */
 enum parse_format {
     PARSE_NONE, /* no fields are looked for */
