@@ -16,19 +16,21 @@ SAN     ?=
 
 common := arena backoff base64 buf clock crc32c digest disk encoding escape heap json map \
           random sigv4 utf8
-record := fields key parse parse_apache parse_cri parse_csv parse_json parse_logfmt \
-          parse_regex parse_syslog pattern squeeze when zone
+record := cri events fields java java_json java_regex java_text key mill mill_group mill_large \
+          parse parse_apache parse_cri parse_csv parse_json parse_logfmt parse_regex \
+          parse_syslog pattern recipe squeeze template typed when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
 keep   := checkpoint facts folders ledger state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
-          config_pairs config_rules config_texts flow guess judge lane log look loop mistakes \
-          scribe setup sheet units
+          config_pairs config_rules config_texts explain flow flow_open flow_read guess judge lane log \
+          look loop mistakes outfit scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest encoding \
          endpoint escape fields follower generation glob heap json kinesis ledger map parse \
          pattern record rooms sigv4 slice source squeeze steady unpack utf8 when window zone
+tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config encoding json pattern split unpack when
 bench := evil floor pace sink
@@ -154,7 +156,7 @@ check: ## install what is missing, build, run every test
 .PHONY: check-unit check-system
 check-unit: all unit-programs ## run the unit tests only
 	@python3 tests/check.py unit
-check-system: all $(BUILD)/unit/when ## run the system tests only (PYTEST_ARGS='-k name')
+check-system: all $(tools:%=$(BUILD)/tools/%) $(BUILD)/unit/when ## run the system tests only (PYTEST_ARGS='-k name')
 	@python3 tests/check.py system -- $(PYTEST_ARGS)
 
 .PHONY: asan tsan

@@ -5,6 +5,7 @@
 #include "keep/state.h"
 #include "run/checkpoint_command.h"
 #include "run/config.h"
+#include "run/explain.h"
 #include "run/lane.h"
 #include "run/log.h"
 #include "run/loop.h"
@@ -42,6 +43,7 @@ static int usage(FILE *to)
           "\n"
           "  kinetail [run]              follow the files of all flows, in the foreground\n"
           "  kinetail check [--print]    report every mistake in the configuration\n"
+          "  kinetail explain [FILE...]  what would become of these lines; sends nothing (--help)\n"
           "  kinetail checkpoint ...     the positions: list, show, set, verify (--help)\n"
           "  kinetail version            say which version this is\n"
           "\n"
@@ -188,6 +190,12 @@ static int command_checkpoint(const struct options *o)
     return checkpoint_command(o->rest_count, o->rest, o->config, o->state_dir);
 }
 
+static int command_explain(const struct options *o)
+{
+    /* getopt reads what stands behind the command, with the command for its name. */
+    return explain_command(o->rest_count + 1, o->rest - 1, o->config);
+}
+
 static int command_version(const struct options *o)
 {
     (void)o;
@@ -209,6 +217,7 @@ static const struct command {
     {"run", command_run, false},
     {"check", command_check, false},
     {"checkpoint", command_checkpoint, true},
+    {"explain", command_explain, true},
     {"version", command_version, false},
     {"help", command_help, false},
 };

@@ -60,6 +60,7 @@ struct extent *ledger_extent(struct ledger *l, struct ledger_pool *p, uint64_t f
     e->ledger = l;
     e->end = ledger_end(l);
     e->fill = fill;
+    e->partner = NULL;
     e->waiting = 0;
     list_append(&l->extents, &e->node);
     return e;

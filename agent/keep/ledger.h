@@ -30,6 +30,7 @@ struct ledger {
 struct extent {
     struct list node;
     struct ledger *ledger;
+    struct extent *partner; /* its owner's: settled with it; NULL at first */
     struct cursor end;
     uint64_t fill;
     uint32_t waiting;

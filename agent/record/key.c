@@ -1,56 +1,70 @@
 #include "record/key.h"
 
-#include "json.h"
 #include "random.h"
 #include "utf8.h"
 #include "util.h"
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-void key_random(struct random *r, char to[KEY_RANDOM_LEN + 2])
+void key_random(struct random *r, struct key *ret)
 {
     uint64_t bits = random_next(r);
 
-    to[0] = '"';
+    ret->json[0] = '"';
     for (size_t i = 1; i <= KEY_RANDOM_LEN; i++, bits >>= 6)
-        to[i] = alphabet[bits & 63];
-    to[KEY_RANDOM_LEN + 1] = '"';
+        ret->json[i] = alphabet[bits & 63];
+    ret->json[KEY_RANDOM_LEN + 1] = '"';
+    ret->len = KEY_RANDOM_LEN;
+    ret->json_len = KEY_RANDOM_LEN + 2;
 }
 
-int key_of_text(struct slice text, struct buf *to, size_t *ret_len)
+/* A character of a JSON string: as it is, or escaped. */
+static void put(struct key *k, struct slice c)
 {
-    struct buf clean;
-    struct slice key;
-    size_t units = 0, len = 0;
-    int r;
+    static const char digits[] = "0123456789abcdef";
+    uint8_t byte = (uint8_t)c.ptr[0];
+    char *to = k->json + k->json_len;
+
+    if (byte == '\n' || byte == '\t' || byte == '\r') {
+        to[0] = '\\';
+        to[1] = byte == '\n' ? 'n' : byte == '\t' ? 't' : 'r';
+        k->json_len += 2;
+    } else if (byte < 0x20) {
+        const char escape[] = {'\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 0xf]};
+
+        memcpy(to, escape, sizeof escape);
+        k->json_len += sizeof escape;
+    } else if (byte == '"' || byte == '\\') {
+        to[0] = '\\';
+        to[1] = (char)byte;
+        k->json_len += 2;
+    } else {
+        memcpy(to, c.ptr, c.len);
+        k->json_len += c.len;
+    }
+    k->len += c.len;
+}
+
+void key_of_text(struct slice text, struct key *ret)
+{
+    size_t units = 0;
 
     if (text.len == 0)
         text = SLICE("-");
-
-    /* Replacing invalid bytes is the JSON writer's; its work undone gives the key as it is sent. */
-    buf_init(&clean, 9 * text.len + 2);
-    r = json_append_string(to, text);
-    if (r == 0)
-        r = json_unescape((struct slice){to->ptr + 1, to->len - 2}, &clean);
-    if (r < 0)
-        goto out;
-    key = buf_slice(&clean);
-    while (len < key.len) {
+    ret->len = 0;
+    ret->json[0] = '"';
+    ret->json_len = 1;
+    while (text.len > 0) {
         uint32_t code;
-        size_t n, more;
+        size_t len, more;
+        bool valid = utf8_first(text, &len, &code);
 
-        (void)utf8_first(slice_from(key, len), &n, &code); /* valid by now */
         more = code > 0xffff ? 2 : 1;
         if (units + more > KEY_UNITS_MAX)
             break;
         units += more;
-        len += n;
+        put(ret, valid ? slice_first(text, len) : UTF8_REPLACEMENT);
+        text = slice_from(text, len);
     }
-    buf_reset(to);
-    r = json_append_string(to, slice_first(key, len));
-    if (r == 0)
-        *ret_len = len;
-out:
-    buf_done(&clean);
-    return r;
+    ret->json[ret->json_len++] = '"';
 }

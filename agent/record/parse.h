@@ -83,4 +83,8 @@ struct parse_settings {
 int parse_event(enum parse_format format, const struct parse_settings *s, struct slice event,
                 struct fields *to, const char **ret_why);
 
+/* The columns of a line of CSV, as fields without names: a file's first line names its columns.
+ * Errors: -EINVAL: it is no such line; -EMSGSIZE, -ENOMEM as above. */
+int parse_csv_columns(struct slice line, char delimiter, struct fields *to);
+
 #endif

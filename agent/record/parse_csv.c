@@ -109,3 +109,23 @@ int parse_csv(const struct parse_settings *s, struct slice event, struct fields 
     }
     return 1;
 }
+
+int parse_csv_columns(struct slice line, char delimiter, struct fields *to)
+{
+    struct slice rest = line;
+    const char *why;
+
+    for (;;) {
+        struct slice value;
+        int r = take_column(&rest, delimiter, to, &value, &why);
+
+        if (r <= 0)
+            return r < 0 ? r : -EINVAL;
+        r = fields_add(to, SLICE(""), value, FIELD_TEXT);
+        if (r < 0)
+            return r;
+        if (rest.len == 0)
+            return 0;
+        rest = slice_from(rest, 1);
+    }
+}

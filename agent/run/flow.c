@@ -1,14 +1,10 @@
 #include "run/flow.h"
 
 #include "keep/checkpoint.h"
-#include "keep/ledger.h"
-#include "record/key.h"
-#include "record/split.h"
 #include "run/config.h"
-#include "run/log.h"
-#include "run/loop.h"
+#include "run/flow_inner.h"
+#include "run/outfit.h"
 #include "tail/follower.h"
-#include "utf8.h"
 #include "util.h"
 
 #include <assert.h>
@@ -16,291 +12,20 @@
 #include <limits.h>
 #include <stdlib.h>
 
-enum {
-    FLOW_QUANTUM = 512 * 1024, /* bytes read in a turn; then the network has its turn */
-    FLOW_VISIT_MIN = 4 * 1024, /* … and what a look costs that finds nothing */
-    FLOW_SAY_EVERY_MS = 60 * 1000,
-};
-
-/* A source of this flow, with its way back. */
-struct tracked {
-    struct flow *flow;
-    struct source *source;
-    struct ledger ledger;
-    struct checkpoint_slot *slot;
-    struct list all;   /* in flow.tracked */
-    struct list ready; /* in flow.ready, or alone */
-};
-
-struct flow {
-    const struct config_flow *config;
-    struct flow_place place;
-    const struct service *service;
-    struct deliver *deliver;
-    struct follower *follower;
-    struct follower_past *past; /* owns; lent to the follower */
-    struct ledger_pool pool;
-    size_t past_count;
-    struct buf past_paths; /* what their paths are in */
-    struct list tracked, ready;
-    struct loop_turn turn;
-    struct flow_stats stats;
-    struct buf key; /* the constant key, or the last file's, as a JSON string */
-    const struct source *key_source;
-    size_t key_len;
-    struct buf cut; /* scratch for a line that is cut */
-    struct log_limit cut_said, read_said, zeros_said;
-    bool started, draining, full;
-};
-
-/* --- the way out: news, reading, records --- */
-
-static void flow_news(void *user, struct source *s)
-{
-    struct flow *f = user;
-    struct tracked *t = s->user;
-
-    if (list_is_empty(&t->ready))
-        list_append(&f->ready, &t->ready);
-    if (f->started)
-        loop_want_turn(f->place.loop, &f->turn);
-}
-
-/* The key of the next record of `s`; `random` is memory for it. */
-static struct batch_key flow_key(struct flow *f, const struct source *s,
-                                 char random[KEY_RANDOM_LEN + 2])
-{
-    if (f->config->key_kind == CONFIG_KEY_RANDOM) {
-        key_random(f->place.random, random);
-        return (struct batch_key){{random, KEY_RANDOM_LEN + 2}, KEY_RANDOM_LEN};
-    }
-    if (f->config->key_kind == CONFIG_KEY_FILE && f->key_source != s) {
-        buf_reset(&f->key);
-        if (key_of_text(slice_of(s->path), &f->key, &f->key_len) < 0) {
-            /* Out of memory for a moment: a random key does no harm. */
-            f->key_source = NULL;
-            key_random(f->place.random, random);
-            return (struct batch_key){{random, KEY_RANDOM_LEN + 2}, KEY_RANDOM_LEN};
-        }
-        f->key_source = s;
-    }
-    return (struct batch_key){buf_slice(&f->key), (uint32_t)f->key_len};
-}
-
-/* The record of a line that is too long for one: its beginning, and a word that says so. */
-static struct slice flow_cut(struct flow *f, const struct source *s, struct slice line, size_t max)
-{
-    struct slice suffix = slice_of(f->config->truncated_suffix);
-    size_t tail = suffix.len + (f->config->newline == CONFIG_NEWLINE_TRUE);
-    uint64_t held;
-
-    f->stats.lines_cut++;
-    if (log_limit_pass(&f->cut_said, loop_now_ms(f->place.loop), FLOW_SAY_EVERY_MS, &held))
-        log_warn(
-            "flow %s: '%s': a line is longer than a record may be (%zu bytes); cut, and marked "
-            "with truncated_suffix; %llu more before this one",
-            f->config->name, s->path, max, (unsigned long long)held);
-    buf_reset(&f->cut);
-    if (buf_append(&f->cut, slice_first(line, utf8_cut(line, max - tail))) < 0 ||
-        buf_append(&f->cut, suffix) < 0 ||
-        (f->config->newline == CONFIG_NEWLINE_TRUE && buf_append_char(&f->cut, '\n') < 0)) {
-        /* No memory for the copy: then without the mark. */
-        return slice_first(line, max);
-    }
-    return buf_slice(&f->cut);
-}
-
-/* Where records of one source go in one visit. */
-struct visit {
-    struct tracked *tracked;
-    const struct source_chunk *chunk;
-    struct extent *extent;
-    uint64_t fill, offset; /* lines before `offset` are out */
-};
-
-static struct cursor visit_cursor(const struct visit *v)
-{
-    return source_cursor(v->tracked->source, v->tracked->flow->place.reader, v->chunk, v->offset);
-}
-
-/* Puts one record into a batch, if there is room. */
-static bool flow_put(struct flow *f, struct visit *v, struct slice data)
-{
-    char random[KEY_RANDOM_LEN + 2];
-    struct batch_key key = flow_key(f, v->tracked->source, random);
-    size_t max = f->service->record_max - key.len;
-    struct batch *b = deliver_room(f->deliver, MIN(data.len, max), key.len);
-
-    if (b == NULL) {
-        f->full = true;
-        return false;
-    }
-    if (v->extent == NULL || v->fill != b->fill) {
-        /* What went into the batch before ends here, so that its settling counts up to here. */
-        if (v->extent != NULL)
-            (void)ledger_advance(&v->tracked->ledger, visit_cursor(v));
-        v->extent = ledger_extent(&v->tracked->ledger, &f->pool, b->fill);
-        v->fill = b->fill;
-    }
-    if (data.len > max)
-        data = flow_cut(f, v->tracked->source, data, max);
-    batch_add(b, data, key, v->extent);
-    extent_out(v->extent);
-    f->stats.lines_read++;
-    return true;
-}
-
-/* Zeros that a hole in the file has left; no text of anybody's. */
-static void flow_pass_zeros(struct flow *f, const struct source *s, uint64_t count)
-{
-    uint64_t held;
-
-    f->stats.zero_bytes += count;
-    if (log_limit_pass(&f->zeros_said, loop_now_ms(f->place.loop), FLOW_SAY_EVERY_MS, &held))
-        log_info("flow %s: '%s': passed over %llu zero bytes: its writer does not append "
-                 "(O_APPEND), so that truncating leaves a hole",
-                 f->config->name, s->path, (unsigned long long)count);
-}
-
-/* Turns a chunk's lines into records until it ends or the batches are full. */
-static void flow_take_lines(struct flow *f, struct visit *v)
-{
-    struct slice in = v->chunk->text, line;
-
-    while (split_next(&in, &line)) {
-        size_t zeros = split_zeros(line);
-        size_t newline = f->config->newline == CONFIG_NEWLINE_TRUE;
-        struct slice data = {line.ptr + zeros, line.len - zeros + newline};
-
-        if (!flow_put(f, v, data))
-            return;
-        if (zeros > 0)
-            flow_pass_zeros(f, v->tracked->source, zeros);
-        v->offset += line.len + 1;
-    }
-}
-
-/* Ends a visit: what was taken is taken for good. */
-static uint64_t flow_end_visit(struct flow *f, struct visit *v)
-{
-    struct source *s = v->tracked->source;
-    uint64_t taken = v->offset - s->at.offset;
-    struct cursor end = visit_cursor(v);
-
-    deliver_added(f->deliver);
-    if (taken == 0)
-        return 0;
-    f->stats.bytes_read += taken;
-    source_move(s, end);
-    if (ledger_advance(&v->tracked->ledger, end)) {
-        checkpoint_note(f->place.checkpoint, v->tracked->slot, v->tracked->ledger.settled);
-        f->place.noted(f->place.user);
-    }
-    follower_was_read(f->follower, s);
-    return taken;
-}
-
-static void flow_say_unreadable(struct flow *f, const struct source *s, int error)
-{
-    uint64_t held;
-
-    if (log_limit_pass(&f->read_said, loop_now_ms(f->place.loop), FLOW_SAY_EVERY_MS, &held))
-        log_error("flow %s: '%s': cannot be read: %s; trying again when it changes, and every "
-                  "minute",
-                  f->config->name, s->path, strerrordesc_np(-error));
-}
-
-/* Lets one source speak.  Returns how many bytes that was worth. */
-static uint64_t flow_visit(struct flow *f, struct tracked *t)
-{
-    struct source *s = t->source;
-    struct source_chunk chunk;
-    struct visit v = {.tracked = t, .chunk = &chunk, .offset = s->at.offset};
-    int news;
-
-    if ((f->draining && !s->ending) || follower_must_wait(s) || follower_open(f->follower, s) < 0)
-        return 0;
-    news = source_read(s, f->place.reader, s->ending, 0, &chunk);
-    switch (news) {
-    case SOURCE_END:
-        follower_at_end(f->follower, s);
-        return 0;
-    case SOURCE_MORE:
-        list_append(&f->ready, &t->ready);
-        return FLOW_QUANTUM;
-    case SOURCE_LINES:
-        flow_take_lines(f, &v);
-        break;
-    case SOURCE_LONG:
-        if (flow_put(f, &v, chunk.text))
-            v.offset = chunk.end;
-        break;
-    case SOURCE_ZEROS:
-        flow_pass_zeros(f, s, chunk.end - v.offset);
-        v.offset = chunk.end;
-        break;
-    case SOURCE_HALF:
-        if (flow_put(f, &v, chunk.text)) {
-            f->stats.half_lines++;
-            v.offset = chunk.end;
-        }
-        break;
-    case -ESTALE:
-        follower_stale(f->follower, s);
-        return 0;
-    case -EBADMSG:
-    case -EOVERFLOW:
-    case -ENOTSUP:
-        if (s->packed != UNPACK_NONE) {
-            follower_damaged(f->follower, s);
-            return 0;
-        }
-        /* fall through */
-    default:
-        flow_say_unreadable(f, s, news);
-        follower_unreadable(f->follower, s);
-        return 0;
-    }
-    list_append(&f->ready, &t->ready); /* until it has said that there is no more */
-    return flow_end_visit(f, &v);
-}
-
-static void flow_turn(struct loop_turn *turn)
-{
-    struct flow *f = CONTAINER_OF(turn, struct flow, turn);
-
-    for (uint64_t spent = 0, read; spent < FLOW_QUANTUM;) {
-        struct list *node;
-
-        if (list_is_empty(&f->ready))
-            return;
-        if (!deliver_has_room(f->deliver))
-            return; /* flow_room comes */
-        node = list_take(&f->ready);
-        f->full = false;
-        read = flow_visit(f, CONTAINER_OF(node, struct tracked, ready));
-        spent += MAX(read, (uint64_t)FLOW_VISIT_MIN);
-
-        /* There may be room, but not for the next record: asking again would be asking for ever. */
-        if (f->full)
-            return; /* flow_room comes */
-    }
-    if (!list_is_empty(&f->ready))
-        loop_want_turn(f->place.loop, &f->turn);
-}
-
 /* --- the way back: settled, noted --- */
 
-static void flow_settled(void *user, void *owner, uint32_t count)
+void flow_settled(void *user, void *owner, uint32_t count)
 {
     struct flow *f = user;
-    struct extent *e = owner;
+    struct extent *e = owner, *partner = e->partner;
     struct tracked *t = e->ledger->owner;
 
-    if (!ledger_settle(&f->pool, e, count))
-        return;
-    checkpoint_note(f->place.checkpoint, t->slot, t->ledger.settled);
-    f->place.noted(f->place.user);
+    if (ledger_settle(&f->pool, e, count)) {
+        checkpoint_note(f->place.checkpoint, t->slot, t->ledger.settled);
+        f->place.noted(f->place.user);
+    }
+    if (partner != NULL)
+        flow_settled(f, partner, count); /* the lines of another file are in the record too */
 }
 
 static void flow_room(void *user)
@@ -311,6 +36,16 @@ static void flow_room(void *user)
 }
 
 /* --- what the follower tells --- */
+
+static void flow_free_tracked(struct tracked *t)
+{
+    flow_wait_no_more(t);
+    flow_carry_done(t);
+    list_remove(&t->all);
+    list_remove(&t->ready);
+    free(t->header);
+    free(t);
+}
 
 static int flow_met(void *user, struct source *s, void *slot)
 {
@@ -324,6 +59,8 @@ static int flow_met(void *user, struct source *s, void *slot)
     t->source = s;
     t->slot = slot;
     list_init(&t->ready);
+    list_init(&t->waiting);
+    t->at = s->at.offset;
     if (slot == NULL) {
         r = checkpoint_join(f->place.checkpoint, slice_of(f->config->name), slice_of(s->path),
                             &s->id, s->at, &t->slot);
@@ -345,8 +82,6 @@ static void flow_changed(void *user, struct source *s)
     struct flow *f = user;
     struct tracked *t = s->user;
 
-    if (f->key_source == s)
-        f->key_source = NULL;
     if (checkpoint_describe(f->place.checkpoint, t->slot, slice_of(s->path), &s->id) < 0)
         log_error("flow %s: '%s': out of memory; may be read again after a restart",
                   f->config->name, s->path);
@@ -370,7 +105,7 @@ static bool flow_is_settled(void *user, struct source *s)
     const struct tracked *t = s->user;
 
     (void)user;
-    return ledger_is_empty(&t->ledger);
+    return ledger_is_empty(&t->ledger) && t->carry == NULL;
 }
 
 static struct cursor flow_settled_place(void *user, struct source *s)
@@ -386,29 +121,22 @@ static void flow_left(void *user, struct source *s)
     struct flow *f = user;
     struct tracked *t = s->user;
 
-    if (f->key_source == s)
-        f->key_source = NULL;
     checkpoint_leave(f->place.checkpoint, t->slot);
     f->place.noted(f->place.user);
-    list_remove(&t->all);
-    list_remove(&t->ready);
-    free(t);
+    flow_free_tracked(t);
     s->user = NULL;
 }
 
 /* A quiet source is forgotten but for its place. */
 static void *flow_rest(void *user, struct source *s)
 {
-    struct flow *f = user;
     struct tracked *t = s->user;
     void *slot = t->slot;
 
-    if (!list_is_empty(&t->ready))
+    (void)user;
+    if (!list_is_empty(&t->ready) || t->open || t->open_joined || t->carry != NULL)
         return NULL;
-    if (f->key_source == s)
-        f->key_source = NULL;
-    list_remove(&t->all);
-    free(t);
+    flow_free_tracked(t);
     s->user = NULL;
     return slot;
 }
@@ -448,6 +176,23 @@ static int flow_new_deliver(struct flow *f)
 
     return deliver_new(f->place.loop, f->place.random, f->place.client, &settings, &events,
                        &f->deliver);
+}
+
+static int flow_new_outfit(struct flow *f)
+{
+    struct outfit_error e;
+    int r = outfit_new(f->config, f->service->record_max, f->place.digest, f->place.random,
+                       &f->outfit, &e);
+
+    if (r == -EINVAL)
+        log_error("flow %s: %s: %s", f->config->name, e.key, e.text);
+    if (r < 0)
+        return r;
+    f->mill = outfit_mill(f->outfit);
+    /* The end of what is read at once is seen twice, if it is not enough for a record. */
+    if (f->config->join != CONFIG_JOIN_NONE)
+        f->want = (size_t)MIN(8 * f->config->join_bytes, (uint64_t)f->place.reader->line_max);
+    return 0;
 }
 
 static void flow_free_past(struct flow *f)
@@ -548,11 +293,14 @@ int flow_new(const struct config_flow *config, const struct service *service,
     list_init(&f->tracked);
     list_init(&f->ready);
     loop_turn_init(&f->turn, flow_turn);
-    buf_init(&f->key, 2 + 6 * (size_t)PATH_MAX); /* a path escaped whole, before it is cut */
-    buf_init(&f->cut, service->record_max);
-    r = ledger_pool_init(&f->pool, batches * MIN(config->batch_records, service->records_max));
-    if (r == 0 && config->key_kind == CONFIG_KEY_CONST)
-        r = key_of_text(slice_of(config->key_text), &f->key, &f->key_len);
+    list_init(&f->waiting);
+    f->fills = UINT64_MAX;
+    r = loop_timer_init(f->place.loop, &f->timer, flow_timer_fires);
+    if (r == 0)
+        r = ledger_pool_init(&f->pool, batches * MIN(config->batch_records, service->records_max) +
+                                           FLOW_CARRIES);
+    if (r == 0)
+        r = flow_new_outfit(f);
     if (r == 0)
         r = flow_new_deliver(f);
     if (r == 0)
@@ -570,13 +318,21 @@ void flow_free(struct flow *f)
         return;
     deliver_free(f->deliver);
     follower_free(f->follower);
-    for (struct list *n; (n = list_take(&f->tracked)) != NULL;)
-        free(CONTAINER_OF(n, struct tracked, all));
+    LIST_EACH(&f->tracked, node, after)
+    {
+        struct tracked *t = CONTAINER_OF(node, struct tracked, all);
+
+        if (t->carry != NULL)
+            buf_done(&t->carry->text);
+        free(t->carry);
+        free(t->header);
+        free(t);
+    }
     flow_free_past(f);
     loop_turn_cancel(&f->turn);
+    loop_timer_done(f->place.loop, &f->timer);
     ledger_pool_done(&f->pool);
-    buf_done(&f->key);
-    buf_done(&f->cut);
+    outfit_free(f->outfit);
     free(f);
 }
 

@@ -11,6 +11,7 @@
 #ifndef FLOW_H
 #define FLOW_H
 
+#include "record/recipe.h"
 #include "ship/deliver.h"
 #include "tail/roster.h"
 
@@ -50,6 +51,8 @@ struct flow_place {
 
 struct flow_stats {
     uint64_t lines_read, bytes_read, lines_cut, half_lines, zero_bytes;
+    uint64_t dropped[RECIPE_DROPS]; /* events, by reason */
+    uint64_t mismatched, gave_up, times_unread, keys_missing;
 };
 
 /* Borrows `config` until flow_free.  Errors: -ENOMEM; deliver_new's, follower_new's. */

@@ -125,7 +125,9 @@ static int source_search(struct source *s, struct reader *r, struct source_chunk
     e = source_fetch(s, r, whole_units(s, r->line_max), &text);
     if (e < 0)
         return e;
-    ret->text = text;
+    /* What is left of it may be shorter by now. */
+    ret->text = slice_first(text, (size_t)MIN(ret->end - s->at.offset, (uint64_t)SIZE_MAX) -
+                                      encoding_newline_len(s->encoding));
     return SOURCE_LONG;
 }
 
@@ -292,6 +294,19 @@ struct cursor source_cursor(struct source *s, const struct reader *r,
 
 void source_move(struct source *s, struct cursor to)
 {
+    /* Within a long line, it is still known that it goes on. */
+    if (to.offset < s->at.offset || to.offset >= s->scanned)
+        s->scanned = 0;
     s->at = source_place(s, to);
-    s->scanned = s->zeros = s->grown = 0;
+    s->zeros = s->grown = 0;
+}
+
+void source_saw_end(struct source *s, uint64_t end)
+{
+    s->seen = end;
+}
+
+ssize_t source_read_head(struct source *s, const struct reader *r, char *to, size_t len)
+{
+    return source_pread(s, r, to, len, 0);
 }

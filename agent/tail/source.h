@@ -26,6 +26,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct digest;
 struct follower;
@@ -116,6 +117,13 @@ struct cursor source_cursor(struct source *s, const struct reader *r,
 
 /* A place that was found by its bytes, as it may be one of this source. */
 struct cursor source_place(const struct source *s, struct cursor at);
+
+/* Tells that the file was seen up to `end`, its end, though some of it is left to be read again. */
+void source_saw_end(struct source *s, uint64_t end);
+
+/* Reads the beginning of the file, at most `len` bytes; the source stays where it is.  Errors: as
+ * source_read. */
+ssize_t source_read_head(struct source *s, const struct reader *r, char *to, size_t len);
 
 /* The place becomes the source's own. */
 void source_move(struct source *s, struct cursor to);

@@ -294,7 +294,8 @@ static void pass(struct world *w, uint64_t ms)
 static bool put_untold(struct world *w, size_t len)
 {
     struct batch *b = deliver_room(w->deliver, len, KEY_LEN);
-    char data[4096], key[KEY_LEN + 2];
+    char data[4096];
+    struct key key;
     struct record *owner;
 
     if (b == NULL)
@@ -303,10 +304,10 @@ static bool put_untold(struct world *w, size_t len)
     assert_true(batch_fits(b, len, KEY_LEN));
     assert_true(w->added < w->record_max && len < sizeof data);
     (void)snprintf(data, sizeof data, "%-*zu", (int)len, w->added);
-    key_random(&w->random, key);
+    key_random(&w->random, &key);
     owner = owner_of(w, w->added++);
     batch_add(b, (struct slice){data, len},
-              (struct batch_key){{key, sizeof key}, (uint32_t)KEY_LEN}, owner);
+              (struct batch_key){key_json(&key), (uint32_t)KEY_LEN}, owner);
     return true;
 }
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "json.h"
+#include "buf.h"
 #include "random.h"
 #include "utf8.h"
 #include "util.h"
@@ -117,12 +118,15 @@ static void random_keys_are_of_the_alphabet_and_spread(void **state)
     (void)state;
     assert_int_equal(KEY_RANDOM_LEN, 8);
     for (size_t i = 0; i < KEYS; i++) {
-        char key[KEY_RANDOM_LEN + 4];
+        struct key k;
+        const char *key = k.json - 1;
 
-        memset(key, '~', sizeof key);
-        key_random(&r, key + 1);
-        assert_true(key[0] == '~' && key[1] == '"');
-        assert_true(key[KEY_RANDOM_LEN + 2] == '"' && key[KEY_RANDOM_LEN + 3] == '~');
+        memset(&k, '~', sizeof k);
+        key_random(&r, &k);
+        assert_int_equal(k.len, KEY_RANDOM_LEN);
+        assert_int_equal(k.json_len, KEY_RANDOM_LEN + 2);
+        assert_true(k.json[0] == '"' && k.json[KEY_RANDOM_LEN + 1] == '"');
+        assert_true(k.json[KEY_RANDOM_LEN + 2] == '~');
         for (size_t at = 0; at < KEY_RANDOM_LEN; at++) {
             const char *c = memchr(alphabet, key[at + 2], 64);
 
@@ -155,17 +159,17 @@ static void random_keys_are_of_the_alphabet_and_spread(void **state)
 static void the_same_seed_gives_the_same_keys(void **state)
 {
     struct random a = {.state = 3}, b = {.state = 3};
-    char last[KEY_RANDOM_LEN + 2] = {0};
+    struct key last = {0};
 
     (void)state;
     for (int i = 0; i < 100; i++) {
-        char x[KEY_RANDOM_LEN + 2], y[KEY_RANDOM_LEN + 2];
+        struct key x = {0}, y = {0};
 
-        key_random(&a, x);
-        key_random(&b, y);
-        assert_memory_equal(x, y, sizeof x);
-        assert_memory_not_equal(x, last, sizeof x);
-        memcpy(last, x, sizeof x);
+        key_random(&a, &x);
+        key_random(&b, &y);
+        assert_true(slice_equal(key_json(&x), key_json(&y)));
+        assert_false(slice_equal(key_json(&x), key_json(&last)));
+        last = x;
     }
 }
 
@@ -197,14 +201,12 @@ static void texts_become_keys(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        size_t len = 999;
-        struct buf to;
+        struct key k;
 
-        buf_init(&to, 4096);
-        assert_int_equal(key_of_text(texts[i].text, &to, &len), 0);
-        if (!slice_equal(buf_slice(&to), texts[i].json) || len != texts[i].len)
-            fail_msg("%s: %.*s, %zu bytes", texts[i].name, SLICE_ARG(buf_slice(&to)), len);
-        buf_done(&to);
+        memset(&k, '~', sizeof k);
+        key_of_text(texts[i].text, &k);
+        if (!slice_equal(key_json(&k), texts[i].json) || k.len != texts[i].len)
+            fail_msg("%s: %.*s, %zu bytes", texts[i].name, SLICE_ARG(key_json(&k)), k.len);
     }
 }
 
@@ -235,34 +237,33 @@ static void long_texts_are_cut_between_characters(void **state)
         const struct repeat *p = &repeats[i];
 
         for (size_t count = 120; count < 300; count++) {
-            struct buf text, to, key;
-            size_t len, stay;
+            struct buf text, key;
+            struct key k;
+            size_t stay;
             struct json_token t;
             struct json j;
 
             buf_init(&text, 2000);
-            buf_init(&to, 16 * KEY_JSON_MAX);
             buf_init(&key, 2000);
             assert_int_equal(buf_append(&text, p->head), 0);
             for (size_t n = 0; n < count; n++)
                 assert_int_equal(buf_append(&text, p->unit), 0);
-            assert_int_equal(key_of_text(buf_slice(&text), &to, &len), 0);
+            key_of_text(buf_slice(&text), &k);
 
             stay = MIN(count, (KEY_UNITS_MAX - p->head.len) / p->units);
-            if (len != p->head.len + stay * p->bytes)
-                fail_msg("%s, %zu times: %zu bytes", p->name, count, len);
-            assert_true(to.len <= KEY_JSON_MAX);
-            json_init(&j, buf_slice(&to));
+            if (k.len != p->head.len + stay * p->bytes)
+                fail_msg("%s, %zu times: %zu bytes", p->name, count, k.len);
+            assert_true(k.json_len <= KEY_JSON_MAX);
+            json_init(&j, key_json(&k));
             assert_int_equal(json_next(&j, &t), 0);
             assert_int_equal(t.type, JSON_STRING);
             assert_int_equal(json_unescape(t.text, &key), 0);
-            assert_int_equal(key.len, len);
+            assert_int_equal(key.len, k.len);
             assert_true(utf8_valid(buf_slice(&key)));
             assert_int_equal(utf8_utf16_units(buf_slice(&key)), p->head.len + stay * p->units);
             assert_int_equal(json_next(&j, &t), 0);
             assert_int_equal(t.type, JSON_END);
             buf_done(&text);
-            buf_done(&to);
             buf_done(&key);
         }
     }
@@ -271,22 +272,13 @@ static void long_texts_are_cut_between_characters(void **state)
 static void the_longest_key_meets_the_bound(void **state)
 {
     char text[KEY_UNITS_MAX];
-    struct buf to;
-    size_t len;
+    struct key k;
 
     (void)state;
     memset(text, 1, sizeof text);
-    buf_init(&to, KEY_JSON_MAX);
-    assert_int_equal(key_of_text((struct slice){text, sizeof text}, &to, &len), 0);
-    assert_int_equal(to.len, KEY_JSON_MAX);
-    assert_int_equal(len, KEY_UNITS_MAX);
-    buf_done(&to);
-
-    buf_init(&to, KEY_JSON_MAX - 1);
-    len = 999;
-    assert_int_equal(key_of_text((struct slice){text, sizeof text}, &to, &len), -EMSGSIZE);
-    assert_int_equal(len, 999);
-    buf_done(&to);
+    key_of_text((struct slice){text, sizeof text}, &k);
+    assert_int_equal(k.json_len, KEY_JSON_MAX);
+    assert_int_equal(k.len, KEY_UNITS_MAX);
 }
 
 int main(void)

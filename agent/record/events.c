@@ -1,0 +1,264 @@
+#include "record/events.h"
+
+#include "buf.h"
+#include "record/cri.h"
+#include "record/pattern.h"
+#include "record/split.h"
+#include "util.h"
+
+/* A line as patterns see it. */
+static struct slice without_return(struct slice line)
+{
+    return line.len > 0 && line.ptr[line.len - 1] == '\r' ? slice_first(line, line.len - 1) : line;
+}
+
+/* A pattern that gives up at a limit has not matched. */
+static bool matches(struct pattern *p, struct slice line)
+{
+    return p != NULL && pattern_match(p, without_return(line), NULL) > 0;
+}
+
+static bool has_patterns(const struct events_rules *r)
+{
+    return r->start != NULL || r->proceed != NULL || r->end != NULL;
+}
+
+/* Whether a line goes on with the event before it; `ended`: that one's last line said so. */
+static bool belongs(const struct events_rules *r, bool ended, struct slice line)
+{
+    if (ended || !has_patterns(r) || matches(r->start, line))
+        return false;
+    return r->proceed == NULL || matches(r->proceed, line);
+}
+
+/* Whether a quoted field is open behind `line`, where `quoted` says whether one was before it. */
+static bool csv_is_open(struct slice line, char delimiter, bool quoted)
+{
+    bool at_field = !quoted;
+
+    for (size_t i = 0; i < line.len; i++) {
+        char c = line.ptr[i];
+
+        if (quoted) {
+            const char *quote = memchr(line.ptr + i, '"', line.len - i);
+
+            if (quote == NULL)
+                return true;
+            i = (size_t)(quote - line.ptr);
+            if (i + 1 < line.len && line.ptr[i + 1] == '"')
+                i++; /* a quote that is meant */
+            else
+                quoted = false;
+        } else if (c == '"' && at_field) {
+            quoted = true;
+        }
+        at_field = !quoted && c == delimiter;
+    }
+    return quoted;
+}
+
+/* An event, as far as it is known. */
+struct open {
+    uint32_t lines;
+    size_t bytes;
+    bool ended;  /* its last line matched `end` */
+    bool quoted; /* a quoted field is open */
+};
+
+static bool fits(const struct events_rules *r, const struct open *open, size_t more)
+{
+    return open->lines < r->max_lines && more <= r->max_bytes && open->bytes <= r->max_bytes - more;
+}
+
+/* --- events that are lines in a row --- */
+
+static bool goes_on(const struct events_rules *r, const struct open *open, struct slice line)
+{
+    if (open->lines == 0)
+        return true;
+    if (!fits(r, open, line.len + 1) || split_zeros(line) > 0)
+        return false;
+    return open->quoted || belongs(r, open->ended, line);
+}
+
+/* Whether nothing that may come can belong to the event any more. */
+static bool is_over(const struct events_rules *r, const struct open *open, size_t behind)
+{
+    if (!fits(r, open, behind + 1))
+        return true;
+    return !open->quoted && (open->ended || !has_patterns(r));
+}
+
+static bool next_in_row(const struct events_rules *r, struct slice text, size_t behind,
+                        size_t *ret_len)
+{
+    struct slice in = text, line;
+    struct open open = {0};
+
+    while (split_next(&in, &line)) {
+        if (!goes_on(r, &open, line)) {
+            *ret_len = (size_t)(line.ptr - text.ptr);
+            return true;
+        }
+        open.lines++;
+        open.bytes += line.len + 1;
+        open.ended = matches(r->end, line);
+        if (r->csv)
+            open.quoted = csv_is_open(without_return(line), r->delimiter, open.quoted);
+        if (is_over(r, &open, 0)) {
+            *ret_len = (size_t)(in.ptr - text.ptr);
+            return true;
+        }
+    }
+    *ret_len = text.len;
+    return open.lines > 0 && is_over(r, &open, behind);
+}
+
+/* --- containers' lines --- */
+
+/* What is known of each stream of a container while lines are read. */
+struct region {
+    bool open[CRI_STREAMS]; /* there is an event … */
+    bool part[CRI_STREAMS]; /* … whose last line was a part */
+    bool ended[CRI_STREAMS];
+};
+
+enum region_step {
+    REGION_ALONE,  /* not a container's line: an event by itself */
+    REGION_BEGINS, /* the line begins an event of its stream, where another one was open or not */
+    REGION_GOES_ON,
+};
+
+static enum region_step region_step(const struct events_rules *r, struct region *g,
+                                    struct slice line, struct cri *ret)
+{
+    enum region_step step = REGION_BEGINS;
+    enum cri_stream s;
+
+    if (!cri_read(line, ret))
+        return REGION_ALONE;
+    s = ret->which;
+    if (g->open[s] && (g->part[s] || belongs(r, g->ended[s], ret->message)))
+        step = REGION_GOES_ON;
+    g->open[s] = true;
+    g->part[s] = ret->is_part;
+    g->ended[s] = !ret->is_part && (!has_patterns(r) || matches(r->end, ret->message));
+    return step;
+}
+
+static bool region_is_over(const struct region *g)
+{
+    for (size_t s = 0; s < CRI_STREAMS; s++)
+        if (g->open[s] && (g->part[s] || !g->ended[s]))
+            return false;
+    return true;
+}
+
+static bool region_has_part(const struct region *g)
+{
+    return (g->open[CRI_STDOUT] && g->part[CRI_STDOUT]) ||
+           (g->open[CRI_STDERR] && g->part[CRI_STDERR]);
+}
+
+/* A region ends where every event in it is known to be over; or, where patterns would have to see
+ * more, before a line that begins an event: the other stream's is cut there, if it has one. */
+static bool next_region(const struct events_rules *r, struct slice text, size_t behind,
+                        size_t *ret_len)
+{
+    struct slice in = text, line;
+    struct open open = {0};
+    struct region g = {0};
+
+    while (split_next(&in, &line)) {
+        struct region before = g;
+        struct cri c;
+        enum region_step step;
+
+        *ret_len = (size_t)(line.ptr - text.ptr);
+        if (open.lines > 0 && (!fits(r, &open, line.len + 1) || split_zeros(line) > 0))
+            return true;
+        step = region_step(r, &g, line, &c);
+        if (open.lines > 0 && !region_has_part(&before) &&
+            (step == REGION_ALONE || (step == REGION_BEGINS && before.open[c.which])))
+            return true;
+        open.lines++;
+        open.bytes += line.len + 1;
+        *ret_len = (size_t)(in.ptr - text.ptr);
+        if (region_is_over(&g) || !fits(r, &open, 1))
+            return true;
+    }
+    *ret_len = text.len;
+    return open.lines > 0 && !fits(r, &open, behind + 1);
+}
+
+/* Gathers the event of one stream. */
+static int gather(struct buf *b, const struct cri *c, bool begins, bool was_part)
+{
+    int r = 0;
+
+    if (begins) {
+        buf_reset(b);
+        r = buf_append(b, c->time);
+        if (r == 0)
+            r = buf_append_char(b, ' ');
+        if (r == 0)
+            r = buf_append(b, c->stream);
+        if (r == 0)
+            r = buf_append(b, SLICE(" F "));
+    } else if (!was_part) {
+        r = buf_append_char(b, '\n');
+    }
+    return r < 0 ? r : buf_append(b, c->message);
+}
+
+int events_of_region(const struct events_rules *r, struct slice region, unsigned n,
+                     struct buf scratch[2], struct slice *ret)
+{
+    struct slice in = region, line;
+    struct region g = {0};
+    unsigned seen = 0;
+
+    while (split_next(&in, &line)) {
+        struct region before = g;
+        struct cri c;
+        enum region_step step = region_step(r, &g, line, &c);
+        int e;
+
+        if (step == REGION_ALONE) {
+            if (seen++ != n)
+                continue;
+            *ret = line;
+            return 1;
+        }
+        /* The whole region is one line: the usual case, and nothing to be gathered. */
+        if (in.len == 0 && line.ptr == region.ptr && !c.is_part && n == 0) {
+            *ret = line;
+            return 1;
+        }
+        if (step == REGION_BEGINS && before.open[c.which] && seen++ == n) {
+            *ret = buf_slice(&scratch[c.which]);
+            return 1;
+        }
+        e = gather(&scratch[c.which], &c, step == REGION_BEGINS, before.part[c.which]);
+        if (e < 0)
+            return e;
+        if (g.ended[c.which] && !g.part[c.which]) {
+            g.open[c.which] = false;
+            if (seen++ == n) {
+                *ret = buf_slice(&scratch[c.which]);
+                return 1;
+            }
+        }
+    }
+    for (size_t s = 0; s < CRI_STREAMS; s++)
+        if (g.open[s] && seen++ == n) {
+            *ret = buf_slice(&scratch[s]);
+            return 1;
+        }
+    return 0;
+}
+
+bool events_next(const struct events_rules *r, struct slice text, size_t behind, size_t *ret_len)
+{
+    return r->cri ? next_region(r, text, behind, ret_len) : next_in_row(r, text, behind, ret_len);
+}

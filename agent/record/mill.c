@@ -1,0 +1,487 @@
+#include "record/mill.h"
+
+#include "buf.h"
+#include "record/fields.h"
+#include "record/mill_inner.h"
+#include "record/pattern.h"
+#include "record/split.h"
+#include "record/squeeze.h"
+#include "util.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+int mill_new(const struct mill_settings *s, struct mill **ret)
+{
+    struct mill *m = calloc(1, sizeof *m);
+    size_t most = 4 * s->record_max;
+
+    if (m == NULL)
+        return -ENOMEM;
+    m->settings = *s;
+    /* A joined record stays below what a record may be even if compressing makes it longer. */
+    m->settings.join_bytes = MIN(s->join_bytes, mill_fill_max(m, KEY_BYTES_MAX));
+    m->waits = events_join(&s->events) || s->join_bytes > 0;
+    buf_init(&m->decoded, 2 * most);
+    buf_init(&m->joined, most);
+    buf_init(&m->fitted, most);
+    buf_init(&m->scratch[0], most);
+    buf_init(&m->scratch[1], most);
+    fields_init(&m->columns, most);
+    if (s->key == MILL_KEY_CONST)
+        key_of_text(s->key_text, &m->key);
+    *ret = m;
+    return 0;
+}
+
+void mill_free(struct mill *m)
+{
+    if (m == NULL)
+        return;
+    buf_done(&m->decoded);
+    buf_done(&m->joined);
+    buf_done(&m->fitted);
+    buf_done(&m->scratch[0]);
+    buf_done(&m->scratch[1]);
+    fields_done(&m->columns);
+    free(m->names);
+    free(m);
+}
+
+bool mill_waits(const struct mill *m)
+{
+    return m->waits;
+}
+
+/* --- where in the file we are --- */
+
+/* The offset in the file of `at`, a beginning of a line in the text; calls go forward only. */
+static uint64_t offset_of(struct run *run, size_t at)
+{
+    const struct mill_input *in = run->in;
+
+    if (at <= run->carry_len)
+        return in->offset + run->raw.passed;
+    if (run->mill->settings.encoding == ENCODING_UTF8)
+        return in->offset + run->raw.passed + MIN(at - run->carry_len, run->raw.text.len);
+    while (run->raw.decoded < at) {
+        struct slice left = slice_from(run->text, run->raw.decoded);
+        const char *newline = memchr(left.ptr, '\n', left.len), *raw;
+
+        raw = encoding_find_newline(run->mill->settings.encoding, run->raw.text);
+        if (newline == NULL || raw == NULL) { /* a last line without one */
+            run->raw.passed += run->raw.text.len;
+            run->raw.text = slice_from(run->raw.text, run->raw.text.len);
+            run->raw.decoded = run->text.len;
+            break;
+        }
+        run->raw.decoded += (size_t)(newline - left.ptr) + 1;
+        raw += encoding_newline_len(run->mill->settings.encoding);
+        run->raw.passed += (size_t)(raw - run->raw.text.ptr);
+        run->raw.text = slice_from(run->raw.text, (size_t)(raw - run->raw.text.ptr));
+    }
+    return in->offset + run->raw.passed;
+}
+
+/* --- the file's header --- */
+
+/* Takes `count` lines off `text`; false, and nothing is taken, if they are not all there. */
+static bool take_lines(enum encoding e, uint32_t count, struct slice *text)
+{
+    struct slice rest = *text;
+
+    while (count-- > 0) {
+        const char *newline = encoding_find_newline(e, rest);
+
+        if (newline == NULL)
+            return false;
+        rest = slice_from(rest, (size_t)(newline - rest.ptr) + encoding_newline_len(e));
+    }
+    *text = rest;
+    return true;
+}
+
+/* Reads the columns' names out of the header lines. */
+static int read_names(struct mill *m, struct slice header)
+{
+    const struct mill_settings *s = &m->settings;
+    struct slice last = header;
+    int r;
+
+    m->header = (struct parse_names){0};
+    if (!s->header_names)
+        return 0;
+    last = slice_from(last, encoding_mark_len(s->encoding, last));
+    if (!take_lines(s->encoding, s->header_lines - 1, &last))
+        return 0;
+    buf_reset(&m->joined); /* is not in use yet */
+    r = encoding_to_utf8(s->encoding, last, &m->joined);
+    if (r < 0)
+        return r;
+    last = buf_slice(&m->joined);
+    while (last.len > 0 && (last.ptr[last.len - 1] == '\n' || last.ptr[last.len - 1] == '\r'))
+        last.len--;
+    fields_reset(&m->columns);
+    r = parse_csv_columns(last, s->events.delimiter, &m->columns);
+    if (r < 0)
+        return r == -ENOMEM ? r : 0;
+    if (m->columns.count > m->names_cap) {
+        struct slice *names = reallocarray(m->names, m->columns.count, sizeof *names);
+
+        if (names == NULL)
+            return -ENOMEM;
+        m->names = names;
+        m->names_cap = m->columns.count;
+    }
+    for (size_t i = 0; i < m->columns.count; i++)
+        if (!arena_copy(&m->columns.arena, m->columns.items[i].value, &m->names[i]))
+            return 0;
+    m->header = (struct parse_names){m->names, m->columns.count};
+    return 0;
+}
+
+/* Passes the header, and a byte order mark.  False: it is not all there. */
+static bool pass_header(struct run *run, int *ret_error)
+{
+    const struct mill_settings *s = &run->mill->settings;
+    const struct mill_input *in = run->in;
+    struct slice text = in->text, header = in->header;
+
+    *ret_error = 0;
+    if (in->offset == 0 && s->header_lines > 0) {
+        if (!take_lines(s->encoding, s->header_lines, &text)) {
+            if (!in->flush)
+                return false;
+            text = slice_from(text, text.len);
+        }
+        header = slice_first(in->text, in->text.len - text.len);
+        run->lines += s->header_lines;
+    } else if (in->offset == 0 && !s->keep_mark) {
+        text = slice_from(text, encoding_mark_len(s->encoding, text));
+    }
+    run->raw.passed = in->text.len - text.len;
+    run->raw.text = text;
+    run->consumed = in->offset + run->raw.passed;
+    *ret_error = read_names(run->mill, header);
+    return true;
+}
+
+/* Makes one text of UTF-8 lines of what there is; most often that is the input as it is. */
+static int decode(struct run *run)
+{
+    const struct mill_input *in = run->in;
+    struct buf *to = &run->mill->decoded;
+    struct slice text = run->raw.text;
+    bool half =
+        in->last && !in->cut && (text.len == 0 ? in->whole : text.ptr[text.len - 1] != '\n');
+    int r;
+
+    if (run->mill->settings.encoding == ENCODING_UTF8 && in->carry.len == 0 && !half) {
+        run->text = text;
+        return 0;
+    }
+    buf_reset(to);
+    r = buf_append(to, in->carry);
+    if (r == 0)
+        r = encoding_to_utf8(run->mill->settings.encoding, text, to);
+    run->carry_len = run->raw.decoded = in->carry.len;
+    if (r == 0 && in->last && !in->cut &&
+        (to->len == 0 ? in->whole : to->ptr[to->len - 1] != '\n')) {
+        run->half = true;
+        r = buf_append_char(to, '\n');
+    }
+    run->text = buf_slice(to);
+    return r == -EMSGSIZE ? -ENOMEM : r;
+}
+
+/* --- one event --- */
+
+static void note(struct run *run, const struct recipe_result *result)
+{
+    run->event.notice = (struct mill_notice){
+        .offset = run->event.offset,
+        .mismatch = result->mismatch,
+        .time_mismatch = result->time_mismatch,
+        .gave_up = result->gave_up,
+    };
+}
+
+/* Tells what there is to tell, once it is out. */
+static void tell(struct run *run)
+{
+    const struct mill_notice *n = &run->event.notice;
+
+    if (run->event.fresh &&
+        (n->mismatch != NULL || n->time_mismatch || n->gave_up || n->was_cut || n->key_missing))
+        run->events->notice(run->events->user, n);
+}
+
+/* Drops it, which cannot be refused, and is told once. */
+static int drop(struct run *run, const struct recipe_result *result)
+{
+    const struct mill_piece p = {
+        .offset = run->event.offset,
+        .end = run->event.end,
+        .verdict = RECIPE_DROP,
+        .drop = result->drop,
+        .reason = result->reason,
+        .fields = result->fields,
+        .notice = &run->event.notice,
+        .events = 1,
+    };
+
+    if (run->event.fresh)
+        (void)run->events->take(run->events->user, &p);
+    tell(run);
+    return 0;
+}
+
+/* Sends the record if it is not too large: joined to others, or alone. */
+static int send_fitting(struct run *run, const struct recipe_result *result)
+{
+    struct mill *m = run->mill;
+    int r = 0;
+
+    if (run->in->cut)
+        return -EMSGSIZE;
+    if (!mill_group_takes(run, result->record))
+        r = mill_group_close(run);
+    if (r < 0)
+        return r;
+    if (mill_group_takes(run, result->record))
+        return mill_group_add(run, result);
+    if (result->record.len > mill_fill_max(m, m->key.len) && m->settings.squeeze == NULL)
+        return -EMSGSIZE;
+    return mill_emit(run, result->record, RECIPE_SEND, NULL, result->fields);
+}
+
+static int send(struct run *run, const struct recipe_result *result)
+{
+    int r;
+
+    run->event.notice.key_missing = mill_choose_key(run, result);
+    r = send_fitting(run, result);
+    if (r == -EMSGSIZE) {
+        run->event.notice.was_cut = true;
+        r = mill_group_close(run);
+        if (r == 0)
+            r = mill_too_large(run, result);
+    }
+    if (r == 0)
+        tell(run);
+    return r;
+}
+
+/* A text that is an event, or one of those of a region. */
+static int grind(struct run *run, struct slice text, bool has_newline, bool keep_newline)
+{
+    struct mill *m = run->mill;
+    struct recipe_result result = {.text = text, .record = text};
+    struct recipe_event e = {
+        .text = text,
+        .has_newline = has_newline,
+        .keep_newline = keep_newline,
+        .place = run->in->place,
+        .header = m->header,
+        .java = run->in->java,
+    };
+    int r = 0;
+
+    e.place.offset = run->event.offset;
+    if (run->in->cut && mill_in_parts(run))
+        return mill_next_part(run, text);
+    if (m->settings.recipe != NULL)
+        r = recipe_make(m->settings.recipe, &e, &result);
+    else if (m->settings.newline)
+        r = mill_end_line(m, has_newline, &result.record);
+    if (r < 0)
+        return r;
+    note(run, &result);
+    switch (result.verdict) {
+    case RECIPE_DROP:
+        return drop(run, &result);
+    case RECIPE_DEAD:
+        r = mill_group_close(run);
+        if (r == 0)
+            r = mill_emit(run, result.record, RECIPE_DEAD, result.reason, result.fields);
+        if (r == 0)
+            tell(run);
+        return r;
+    case RECIPE_SEND:
+        break;
+    }
+    return send(run, &result);
+}
+
+static int grind_region(struct run *run, struct slice region)
+{
+    struct mill *m = run->mill;
+    struct slice line;
+    int r = 0;
+
+    for (unsigned n = 0; r == 0; n++) {
+        int more = events_of_region(&m->settings.events, region, n, m->scratch, &line);
+
+        if (more <= 0)
+            return more;
+        r = grind(run, line, false, true);
+    }
+    return r;
+}
+
+static int grind_event(struct run *run, struct slice event, bool is_last)
+{
+    size_t zeros = 0;
+    bool half = run->half && is_last;
+    struct slice text = event;
+    int r;
+
+    if (run->mill->settings.encoding == ENCODING_UTF8 && event.ptr[0] == '\0') {
+        zeros = split_zeros(event);
+        text = slice_from(event, zeros);
+    }
+    if (!run->in->cut)
+        text.len--; /* its newline */
+    run->index = 0;
+    run->event.fresh = run->event.offset >= run->state->counted;
+    if (zeros > 0 && run->event.fresh) {
+        const struct mill_notice n = {.offset = run->event.offset, .zeros = zeros};
+
+        run->events->notice(run->events->user, &n);
+    }
+    if (run->mill->settings.events.cri && !run->in->cut && !run->in->whole)
+        r = grind_region(run, (struct slice){text.ptr, text.len + 1});
+    else
+        r = grind(run, text, !run->in->cut && !half, !run->in->cut && !half);
+    if (r < 0)
+        return r;
+    run->skip = 0;
+    run->state->counted = MAX(run->state->counted, run->event.end);
+    return 0;
+}
+
+/* How many lines an event is. */
+static uint32_t count_lines(const struct run *run, struct slice event)
+{
+    uint32_t n = 0;
+    struct slice line;
+
+    if (!events_join(&run->mill->settings.events))
+        return 1;
+    while (split_next(&event, &line))
+        n++;
+    return n;
+}
+
+/* Takes the next event off the text.  False: it is not whole. */
+static bool next_event(struct run *run, size_t at, struct slice *ret)
+{
+    const struct events_rules *rules = &run->mill->settings.events;
+    struct slice rest = slice_from(run->text, at), line;
+    size_t len;
+
+    if (run->in->cut || run->in->whole) {
+        *ret = rest;
+        return true;
+    }
+    if (!events_join(rules)) {
+        if (!split_next(&rest, &line))
+            return false;
+        *ret = (struct slice){line.ptr, line.len + 1};
+        return true;
+    }
+    if (!events_next(rules, rest, run->in->behind, &len)) {
+        if (!run->in->flush)
+            return false;
+        len = rest.len;
+    }
+    *ret = slice_first(rest, len);
+    return true;
+}
+
+static int run_events(struct run *run)
+{
+    size_t at = 0;
+    struct slice event;
+    int r;
+
+    while (at < run->text.len) {
+        uint32_t lines;
+
+        if (!next_event(run, at, &event)) {
+            run->end = MILL_OPEN;
+            run->event_open = true;
+            break;
+        }
+        lines = count_lines(run, event);
+        run->event.offset = offset_of(run, at);
+        run->event.at = at;
+        at += event.len;
+        run->event.end = run->in->cut ? run->in->line_end : offset_of(run, at);
+        run->event.with_carry = run->carry_len > 0 && at == event.len;
+        r = grind_event(run, event, at == run->text.len);
+        if (r < 0)
+            return r;
+        run->events_done++;
+        run->lines_done += lines;
+        if (!run->group.open) {
+            run->consumed = run->event.end;
+            run->consumed_at = at;
+            run->events_out = run->events_done;
+            run->lines_out = run->lines_done;
+            run->carry_used = run->carry_len > 0;
+        }
+    }
+    if (!run->group.open)
+        return 0;
+    if (!run->in->flush && !run->in->flush_joined) {
+        run->end = MILL_OPEN;
+        return 0;
+    }
+    r = mill_group_close(run);
+    if (r == 0) {
+        run->consumed = run->event.end;
+        run->consumed_at = at;
+        run->carry_used = run->carry_len > 0;
+    }
+    return r;
+}
+
+int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *state,
+             const struct mill_events *events, struct mill_report *ret)
+{
+    struct run run = {
+        .mill = m,
+        .in = in,
+        .state = state,
+        .events = events,
+        .skip = state->done,
+        .consumed = in->offset,
+    };
+    int r = 0;
+
+    if (m->settings.key == MILL_KEY_FILE)
+        key_of_text(in->place.file, &m->key);
+    if (!pass_header(&run, &r))
+        run.end = MILL_HEADER;
+    else if (r == 0 && (r = decode(&run)) == 0)
+        r = run_events(&run);
+    if (r == -ENOBUFS) {
+        run.end = MILL_FULL;
+        r = 0;
+    }
+    /* What waits in a group is made again. */
+    state->done = run.group.open ? run.group.index : run.end == MILL_FULL ? run.index : 0;
+    *ret = (struct mill_report){
+        .end = run.end,
+        .offset = run.consumed,
+        .open = slice_from(run.text, run.consumed_at),
+        .events = run.events_out,
+        .lines = run.lines + run.lines_out,
+        .carry_used = run.carry_used,
+        .event_open = run.event_open,
+        .joined_open = run.group.open,
+    };
+    return r;
+}

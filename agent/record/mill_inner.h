@@ -1,0 +1,100 @@
+/* mill_inner -- what the parts of the mill share; nobody else may include this:
+ *
+ *     mill.c        events out of bytes, and where each of them is in the file
+ *     mill_group.c  records: alone, joined, compressed, with their keys
+ *     mill_large.c  records that are too large: cut, or in parts */
+#ifndef MILL_INNER_H
+#define MILL_INNER_H
+
+#include "buf.h"
+#include "record/fields.h"
+#include "record/mill.h"
+
+struct mill {
+    struct mill_settings settings;
+    struct buf decoded; /* the text, where it cannot be taken as it is */
+    struct buf joined;
+    struct buf fitted; /* a record that was cut, or a part */
+    struct buf scratch[2];
+    struct fields columns; /* of the header */
+    struct slice *names;   /* owns; their names */
+    size_t names_cap;
+    struct parse_names header;
+    struct key key; /* of the next record */
+    bool waits;
+};
+
+/* One call of mill_run. */
+struct run {
+    struct mill *mill;
+    const struct mill_input *in;
+    struct mill_state *state;
+    const struct mill_events *events;
+
+    struct slice text; /* UTF-8 lines: the carry, then the input */
+    size_t carry_len;
+    bool half; /* the last newline of the text is ours */
+    struct {
+        struct slice text; /* what is left of the input as it stands in the file … */
+        size_t passed;     /* … and what is not */
+        size_t decoded;    /* where in `text` that is */
+    } raw;
+
+    struct {
+        uint64_t offset, end;
+        size_t at;  /* of its beginning in the text */
+        bool fresh; /* what becomes of it was not told before */
+        bool with_carry;
+        struct mill_notice notice;
+    } event;
+    uint32_t index; /* number of the next record of this event … */
+    uint32_t skip;  /* … those before this one are out already */
+
+    struct {
+        bool open;
+        uint64_t offset, end;
+        uint32_t index; /* of its first record in its event */
+        uint32_t events;
+        bool with_carry;
+        struct key key;
+    } group; /* what is joined */
+
+    bool keyed;         /* the key is what it should be already */
+    uint64_t consumed;  /* everything before it is out … */
+    size_t consumed_at; /* … which is here in the text */
+    uint32_t events_done, events_out, lines_done, lines_out, lines;
+    bool carry_used, event_open;
+    enum mill_end end;
+};
+
+/* All of these: 0; -ENOBUFS if the record was not taken; -ENOMEM. */
+
+/* One record for the bytes of the event, compressed if that is wanted.  -EMSGSIZE: too large. */
+int mill_emit(struct run *run, struct slice record, enum recipe_verdict verdict, const char *reason,
+              const struct fields *fields);
+
+/* Whether the record of this event may join others, those that are there if there are any; joins it;
+ * sends what is joined. */
+bool mill_group_takes(const struct run *run, struct slice record);
+int mill_group_add(struct run *run, const struct recipe_result *result);
+int mill_group_close(struct run *run);
+
+/* Chooses the key of the event's record, as far as it can be known now.  True: what it should be
+ * taken from is not there, and it is random. */
+bool mill_choose_key(struct run *run, const struct recipe_result *result);
+
+/* What to do with a record that is too large, or the beginning of a line that is. */
+int mill_too_large(struct run *run, const struct recipe_result *result);
+
+/* Whether a long line's parts are being sent; sends the next ones, which are in `text`. */
+bool mill_in_parts(const struct run *run);
+int mill_next_part(struct run *run, struct slice text);
+
+/* How many bytes a record may have with a key of this length, so that it will fit also if compressing
+ * makes it longer. */
+size_t mill_fill_max(const struct mill *m, size_t key_len);
+
+/* Makes the record end in a newline. */
+int mill_end_line(struct mill *m, bool has_newline, struct slice *record);
+
+#endif

@@ -1,0 +1,210 @@
+/* A record that is larger than the service takes is cut, sent in parts, or set aside.
+ *
+ * A part is an object by itself:
+ *
+ *     {"part":1,"last":false,"of":"1f0c…-52800","text":"the beginning"}
+ *
+ * All parts of a record have one partition key and the same `of`, which no other record has; put
+ * together in the order of `part`, from 1 to the one that says `last`, their texts are the record.
+ * Where a piece is no UTF-8, it stands in "base64" in place of "text". */
+#include "base64.h"
+#include "digest.h"
+#include "json.h"
+#include "record/mill_inner.h"
+#include "utf8.h"
+#include "util.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    PART_FRAME = 128, /* bytes of a part that are not its text */
+    PART_ID_SIZE = 48,
+};
+
+static const char *const too_large = "is larger than a record may be";
+
+/* --- cut --- */
+
+static int truncate_text(struct run *run, const struct recipe_result *result)
+{
+    struct mill *m = run->mill;
+    const struct mill_settings *s = &m->settings;
+    size_t max = mill_fill_max(m, m->key.len) - s->suffix.len - s->newline;
+    int r;
+
+    buf_reset(&m->joined); /* a group was closed before */
+    r = buf_append(&m->joined, slice_first(result->text, utf8_cut(result->text, max)));
+    if (r == 0)
+        r = buf_append(&m->joined, s->suffix);
+    if (r == 0 && s->newline)
+        r = buf_append_char(&m->joined, '\n');
+    return r < 0 ? r : mill_emit(run, buf_slice(&m->joined), RECIPE_SEND, NULL, NULL);
+}
+
+static int truncate_record(struct run *run, const struct recipe_result *result)
+{
+    struct mill *m = run->mill;
+    size_t max = mill_fill_max(m, m->key.len);
+    struct slice record = result->record;
+
+    /* What is cut off one text may not be enough, or may not be there. */
+    for (int i = 0; result->json && i < 8; i++) {
+        size_t excess = record.len > max ? record.len - max : 0;
+
+        if (recipe_shorten(m->settings.recipe, excess, m->settings.suffix, &record) < 0)
+            break;
+        if (record.len <= max)
+            return mill_emit(run, record, RECIPE_SEND, NULL, result->fields);
+    }
+    return truncate_text(run, result);
+}
+
+/* --- in parts --- */
+
+static int write_part(struct buf *to, uint32_t number, bool last, const char *id, struct slice text)
+{
+    bool valid = utf8_valid(text);
+    int r;
+
+    buf_reset(to);
+    r = buf_printf(to, "{\"part\":%" PRIu32 ",\"last\":%s,\"of\":\"%s\",\"%s\":", number,
+                   last ? "true" : "false", id, valid ? "text" : "base64");
+    if (r == 0 && valid)
+        r = json_append_string(to, text);
+    if (r == 0 && !valid) {
+        r = buf_append_char(to, '"');
+        if (r == 0)
+            r = buf_reserve(to, to->len + base64_size(text.len) + 3);
+        if (r == 0) {
+            base64_encode(to->ptr + to->len, text.ptr, text.len);
+            to->len += base64_size(text.len);
+            r = buf_append_char(to, '"');
+        }
+    }
+    return r < 0 ? r : buf_append_char(to, '}');
+}
+
+/* Sends all of `text`; `ends`: it is the record's end. */
+static int send_parts(struct run *run, struct slice text, bool ends, const char *id,
+                      uint32_t *number)
+{
+    struct mill *m = run->mill;
+    size_t max = mill_fill_max(m, m->key.len) - m->settings.newline;
+
+    while (text.len > 0) {
+        size_t take = MIN(text.len, max - PART_FRAME);
+        struct slice piece;
+        int r;
+
+        for (;; take = take / 2 + 1) {
+            piece = slice_first(text, utf8_cut(text, take));
+            if (piece.len == 0)
+                piece = slice_first(text, take);
+            r = write_part(&m->fitted, *number + 1, ends && piece.len == text.len, id, piece);
+            if (r < 0)
+                return r;
+            if (m->fitted.len <= max)
+                break;
+        }
+        if (m->settings.newline)
+            r = buf_append_char(&m->fitted, '\n');
+        if (r == 0)
+            r = mill_emit(run, buf_slice(&m->fitted), RECIPE_SEND, NULL, NULL);
+        if (r < 0)
+            return r;
+        ++*number;
+        text = slice_from(text, piece.len);
+    }
+    return 0;
+}
+
+/* `begin`: where the record begins in the file. */
+static int split(struct run *run, struct slice text, bool ends, uint64_t begin, uint32_t *number)
+{
+    struct mill *m = run->mill;
+    const struct mill_settings *s = &m->settings;
+    char id[PART_ID_SIZE];
+    int r;
+
+    (void)snprintf(id, sizeof id, "%016" PRIx64 "-%" PRIu64,
+                   digest_hash64(s->digest, run->in->place.file) ^ s->seed, begin);
+    if (s->key == MILL_KEY_RANDOM || s->key == MILL_KEY_HASH || m->key.json_len == 0)
+        key_of_text(slice_of(id), &m->key);
+    run->keyed = true;
+    r = send_parts(run, text, ends, id, number);
+    run->keyed = false;
+    return r;
+}
+
+bool mill_in_parts(const struct run *run)
+{
+    return run->state->line_parts > 0;
+}
+
+/* Without the beginning of a character whose rest was not read. */
+static struct slice without_half(struct slice text)
+{
+    size_t back = 0;
+
+    while (back < UTF8_LEN_MAX && back < text.len &&
+           ((unsigned char)text.ptr[text.len - back - 1] & 0xc0) == 0x80)
+        back++;
+    if (back < text.len && back < UTF8_LEN_MAX) {
+        struct slice tail = slice_from(text, text.len - back - 1);
+        unsigned char lead = (unsigned char)tail.ptr[0];
+        size_t want = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+
+        if (want > tail.len && text.len > tail.len)
+            return slice_first(text, text.len - tail.len);
+    }
+    return text;
+}
+
+int mill_next_part(struct run *run, struct slice text)
+{
+    struct mill_state *state = run->state;
+    const struct mill_input *in = run->in;
+    uint32_t number = state->line_parts;
+    uint64_t left = in->line_end - in->offset - run->raw.passed;
+    bool ends = run->raw.text.len + encoding_newline_len(run->mill->settings.encoding) >= left;
+    int r;
+
+    if (number == 0)
+        state->line_begin = run->event.offset;
+    if (!ends && run->mill->settings.encoding == ENCODING_UTF8) {
+        text = without_half(text);
+        run->raw.text.len = text.len;
+    }
+    r = split(run, text, ends, state->line_begin, &number);
+    if (r < 0)
+        return r;
+    if (!ends)
+        run->event.end = in->offset + run->raw.passed + run->raw.text.len;
+    state->line_parts = ends ? 0 : number;
+    return 0;
+}
+
+/* --- */
+
+int mill_too_large(struct run *run, const struct recipe_result *result)
+{
+    const struct mill_settings *s = &run->mill->settings;
+    enum mill_oversize what = s->oversize;
+    uint32_t number = 0;
+
+    /* What is to be hidden in a line might lie across two parts of it. */
+    if (run->in->cut && what == MILL_SPLIT && s->recipe != NULL && recipe_rewrites(s->recipe))
+        what = MILL_TRUNCATE;
+    switch (what) {
+    case MILL_DEAD:
+        return mill_emit(run, result->record, RECIPE_DEAD, too_large, result->fields);
+    case MILL_SPLIT:
+        return run->in->cut ? mill_next_part(run, result->text)
+                            : split(run, result->record, true, run->event.offset, &number);
+    case MILL_TRUNCATE:
+        break;
+    }
+    return truncate_record(run, result);
+}

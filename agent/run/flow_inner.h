@@ -1,0 +1,120 @@
+/* flow_inner -- what the parts of a flow share; nobody else may include this:
+ *
+ *     flow.c       its life, and the way back: settled, noted
+ *     flow_read.c  the way out: sources take turns, their lines become records in batches
+ *     flow_open.c  what is not whole yet: how long it waits, and where it goes when its file is rotated
+ */
+#ifndef FLOW_INNER_H
+#define FLOW_INNER_H
+
+#include "buf.h"
+#include "keep/ledger.h"
+#include "list.h"
+#include "record/mill.h"
+#include "run/flow.h"
+#include "run/log.h"
+#include "run/loop.h"
+#include "tail/source.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct checkpoint_slot;
+struct extent;
+struct follower_past;
+struct outfit;
+
+enum {
+    FLOW_SAY_EVERY_MS = 60 * 1000,
+    FLOW_CARRIES = 64, /* events that go on in another file, at a time */
+};
+
+/* An event that began in a file that was rotated, while it may go on in the one after it. */
+struct carry {
+    struct buf text;     /* owns */
+    struct extent *held; /* in the first file's ledger: settled when the event's records are */
+};
+
+/* A source of this flow, with its way back. */
+struct tracked {
+    struct flow *flow;
+    struct source *source;
+    struct ledger ledger;
+    struct checkpoint_slot *slot;
+    struct list all;   /* in flow.tracked */
+    struct list ready; /* in flow.ready, or alone */
+
+    struct mill_state mill;
+    uint64_t at;  /* the place that it is of */
+    size_t want;  /* bytes to read at once, so that what is not whole can be; 0: as always */
+    char *header; /* owns: the first lines of the file, if they are needed; or NULL */
+    size_t header_len;
+    struct carry *carry; /* owns; or NULL */
+
+    /* What begins at the place was seen and is not whole. */
+    bool open, open_joined; /* there is such an event; such a record of several events */
+    struct list waiting;    /* in flow.waiting, by deadline, or alone */
+    uint64_t deadline_ms;
+    uint64_t seen;     /* up to where in the file it goes, as far as it is there … */
+    uint64_t grown_ms; /* … which was seen first then */
+    uint64_t since_ms; /* when it was open first */
+};
+
+struct flow {
+    const struct config_flow *config;
+    struct flow_place place;
+    const struct service *service;
+    struct deliver *deliver;
+    struct follower *follower;
+    struct follower_past *past; /* owns; lent to the follower */
+    struct ledger_pool pool;
+    size_t past_count;
+    struct buf past_paths; /* what their paths are in */
+    struct list tracked, ready, waiting;
+    struct loop_turn turn;
+    struct loop_timer timer; /* of the first of those that wait */
+    struct flow_stats stats;
+    struct outfit *outfit;
+    struct mill *mill; /* the outfit's */
+    size_t want;       /* bytes to read at once; 0: as always */
+    size_t carry_count;
+    uint64_t fills; /* numbers extents that belong to no batch, from the top down */
+    struct log_limit cut_said, read_said, zeros_said, mismatch_said, gave_up_said, time_said,
+        key_said;
+    bool started, draining, full;
+};
+
+/* --- flow_read.c --- */
+
+void flow_turn(struct loop_turn *turn);
+void flow_news(void *user, struct source *s);
+
+/* Forgets what was known of the lines at the place of `t`: it is another place now. */
+void flow_forget_place(struct tracked *t);
+
+/* --- flow_open.c --- */
+
+/* Tells what the mill left at the place of `t`, when there was nothing more to read: from now on it
+ * waits for more, but not for ever. */
+void flow_wait(struct tracked *t, const struct mill_report *report, uint64_t seen);
+void flow_wait_no_more(struct tracked *t);
+
+/* Whether what is open has waited for long enough. */
+bool flow_is_due(const struct tracked *t);
+bool flow_joined_is_due(const struct tracked *t);
+void flow_timer_fires(struct loop_timer *timer);
+
+/* Hands the open lines of a file that was rotated over to the file that came after it, if it has: true
+ * if it did, and `t` is at `end` now. */
+bool flow_hand_over(struct tracked *t, struct slice open, struct cursor end);
+
+/* The carry of `t` is in records, or dropped, and needs to be kept no longer. */
+void flow_carry_done(struct tracked *t);
+
+/* --- flow.c --- */
+
+/* `count` records of `owner` (an extent) are settled. */
+void flow_settled(void *user, void *owner, uint32_t count);
+
+#endif

@@ -1,0 +1,397 @@
+#include "clock.h"
+#include "keep/checkpoint.h"
+#include "record/java.h"
+#include "run/config.h"
+#include "run/flow_inner.h"
+#include "run/outfit.h"
+#include "tail/follower.h"
+#include "util.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+    FLOW_QUANTUM = 512 * 1024, /* bytes read in a turn; then the network has its turn */
+    FLOW_VISIT_MIN = 4 * 1024, /* … and what a look costs that finds nothing */
+    FLOW_HEADER_MAX = 64 * 1024,
+};
+
+/* Where records of one source go in one visit. */
+struct visit {
+    struct tracked *tracked;
+    const struct source_chunk *chunk;
+    struct extent *extent;
+    uint64_t fill, offset; /* everything before `offset` is out */
+};
+
+static struct cursor visit_cursor(const struct visit *v)
+{
+    return source_cursor(v->tracked->source, v->tracked->flow->place.reader, v->chunk, v->offset);
+}
+
+void flow_news(void *user, struct source *s)
+{
+    struct flow *f = user;
+    struct tracked *t = s->user;
+
+    if (list_is_empty(&t->ready))
+        list_append(&f->ready, &t->ready);
+    if (f->started)
+        loop_want_turn(f->place.loop, &f->turn);
+}
+
+void flow_forget_place(struct tracked *t)
+{
+    t->mill = (struct mill_state){0};
+    t->at = t->source->at.offset;
+    t->want = 0;
+    flow_wait_no_more(t);
+}
+
+/* --- what the mill says --- */
+
+/* Whether to say now what `limit` bounds; how often it was not said. */
+static bool may_say(struct flow *f, struct log_limit *limit, unsigned long long *ret_held)
+{
+    uint64_t held;
+
+    if (!log_limit_pass(limit, loop_now_ms(f->place.loop), FLOW_SAY_EVERY_MS, &held))
+        return false;
+    *ret_held = held;
+    return true;
+}
+
+/* What becomes of a line that does not match, as the end of a sentence. */
+static const char *mismatch_fate(const struct config_flow *c)
+{
+    static const char *const fates[] = {
+        [CONFIG_MISMATCH_RAW] = "sent as it is",
+        [CONFIG_MISMATCH_DROP] = "dropped, as on_mismatch says",
+        [CONFIG_MISMATCH_TAG] = "sent with the reason in it",
+        [CONFIG_MISMATCH_DEAD] = "set aside as a dead letter",
+    };
+
+    return c->convert.count > 0 ? fates[CONFIG_MISMATCH_RAW] : fates[c->parse.on_mismatch];
+}
+
+static void flow_notice(void *user, const struct mill_notice *n)
+{
+    struct visit *v = user;
+    struct flow *f = v->tracked->flow;
+    const struct config_flow *c = f->config;
+    const char *path = v->tracked->source->path;
+    unsigned long long held, offset = n->offset;
+
+    f->stats.zero_bytes += n->zeros;
+    f->stats.lines_cut += n->was_cut;
+    f->stats.mismatched += n->mismatch != NULL;
+    f->stats.gave_up += n->gave_up;
+    f->stats.times_unread += n->time_mismatch;
+    f->stats.keys_missing += n->key_missing;
+    if (n->zeros > 0 && may_say(f, &f->zeros_said, &held))
+        log_info("flow %s: '%s': passed over %zu zero bytes: its writer does not append "
+                 "(O_APPEND), so that truncating leaves a hole",
+                 c->name, path, n->zeros);
+    if (n->was_cut && may_say(f, &f->cut_said, &held))
+        log_warn("flow %s: '%s': what begins at byte %llu is larger than a record may be (%llu "
+                 "bytes); %s; %llu more before this one",
+                 c->name, path, offset, (unsigned long long)f->service->record_max,
+                 c->on_oversize == CONFIG_OVERSIZE_TRUNCATE
+                     ? "cut, and marked with truncated_suffix"
+                 : c->on_oversize == CONFIG_OVERSIZE_SPLIT ? "sent in parts"
+                                                           : "set aside as a dead letter",
+                 held);
+    if (n->gave_up && may_say(f, &f->gave_up_said, &held))
+        log_warn("flow %s: '%s': the line at byte %llu is too hard for a pattern, which gave up on "
+                 "it; write the pattern without nested repetition; %llu more before this one",
+                 c->name, path, offset, held);
+    else if (n->mismatch != NULL && may_say(f, &f->mismatch_said, &held))
+        log_warn("flow %s: '%s': the line at byte %llu %s; %s; %llu more before this one", c->name,
+                 path, offset, n->mismatch, mismatch_fate(c), held);
+    if (n->time_mismatch && may_say(f, &f->time_said, &held))
+        log_warn("flow %s: '%s': the line at byte %llu has a time in its field '%s' that "
+                 "parse.time.format does not read; left as it is; %llu more before this one",
+                 c->name, path, offset, c->parse.time.field, held);
+    if (n->key_missing && may_say(f, &f->key_said, &held))
+        log_warn("flow %s: '%s': the line at byte %llu has nothing that could be its key; the key "
+                 "is random; %llu more before this one",
+                 c->name, path, offset, held);
+}
+
+/* The extent of the next record, which goes into filling `fill`. */
+static struct extent *visit_extent(struct visit *v, uint64_t fill)
+{
+    struct tracked *t = v->tracked;
+
+    if (v->extent == NULL || v->fill != fill) {
+        /* What went into the batch before ends here, so that its settling counts up to here. */
+        if (v->extent != NULL)
+            (void)ledger_advance(&t->ledger, visit_cursor(v));
+        v->extent = ledger_extent(&t->ledger, &t->flow->pool, fill);
+        v->fill = fill;
+    }
+    return v->extent;
+}
+
+/* Puts one record into a batch, if there is room. */
+static bool flow_take(void *user, const struct mill_piece *p)
+{
+    struct visit *v = user;
+    struct tracked *t = v->tracked;
+    struct flow *f = t->flow;
+    struct batch_key key = {key_json(p->key), (uint32_t)p->key->len};
+    struct extent *e;
+    struct batch *b;
+
+    v->offset = p->offset;
+    if (p->verdict == RECIPE_DROP) {
+        f->stats.dropped[p->drop]++;
+        return true;
+    }
+    b = deliver_room(f->deliver, p->record.len, key.len);
+    if (b == NULL) {
+        f->full = true;
+        return false;
+    }
+    /* A record that another file's lines are in too has an extent of its own, in both. */
+    e = visit_extent(v, p->with_carry ? f->fills-- : b->fill);
+    if (p->with_carry) {
+        e->partner = t->carry->held;
+        extent_out(e->partner);
+    }
+    batch_add(b, p->record, key, e);
+    extent_out(e);
+    return true;
+}
+
+/* --- a visit --- */
+
+/* Ends a visit: what was taken is taken for good. */
+static uint64_t flow_end_visit(struct flow *f, struct visit *v)
+{
+    struct source *s = v->tracked->source;
+    uint64_t taken = v->offset - s->at.offset;
+    struct cursor end = visit_cursor(v);
+
+    deliver_added(f->deliver);
+    if (taken == 0)
+        return 0;
+    f->stats.bytes_read += taken;
+    source_move(s, end);
+    v->tracked->at = end.offset;
+    if (ledger_advance(&v->tracked->ledger, end)) {
+        checkpoint_note(f->place.checkpoint, v->tracked->slot, v->tracked->ledger.settled);
+        f->place.noted(f->place.user);
+    }
+    follower_was_read(f->follower, s);
+    return taken;
+}
+
+static void flow_say_unreadable(struct flow *f, const struct source *s, int error)
+{
+    unsigned long long held;
+
+    if (may_say(f, &f->read_said, &held))
+        log_error("flow %s: '%s': cannot be read: %s; trying again when it changes, and every "
+                  "minute",
+                  f->config->name, s->path, strerrordesc_np(-error));
+}
+
+/* The first lines of a file that is read from further on. */
+static struct slice flow_header(struct tracked *t)
+{
+    struct flow *f = t->flow;
+
+    if (!outfit_wants_header(f->outfit) || t->source->at.offset == 0)
+        return (struct slice){0};
+    if (t->header == NULL) {
+        ssize_t n;
+
+        t->header = malloc(FLOW_HEADER_MAX);
+        if (t->header == NULL)
+            return (struct slice){0};
+        n = source_read_head(t->source, f->place.reader, t->header, FLOW_HEADER_MAX);
+        t->header_len = n > 0 ? (size_t)n : 0;
+    }
+    return (struct slice){t->header, t->header_len};
+}
+
+/* Whether this source gets no more lines, as far as anybody knows: its file was rotated away. */
+static bool is_rotated(const struct source *s)
+{
+    return s->before != NULL || list_is_empty(&s->names);
+}
+
+/* What is to be ground: what was read, and what is known of it. */
+static struct mill_input flow_input(struct flow *f, struct tracked *t, const struct source_chunk *c,
+                                    enum source_news news)
+{
+    const struct clock *clock = loop_clock(f->place.loop);
+    struct source *s = t->source;
+    bool last = news != SOURCE_LONG && s->ending && c->at_eof;
+    bool all = t->want >= f->place.reader->line_max; /* more cannot be seen at once */
+    struct mill_input in = {
+        .text = c->text,
+        .offset = s->at.offset,
+        .behind = c->behind,
+        .last = last,
+        .flush = last || all || flow_is_due(t),
+        .flush_joined = all || is_rotated(s) || flow_joined_is_due(t),
+        .cut = news == SOURCE_LONG,
+        .line_end = c->end,
+        .header = flow_header(t),
+        .place = {.file = slice_of(s->path), .now_ms = clock->wall_ms(clock)},
+    };
+
+    if (last && news == SOURCE_LINES)
+        in.text.len += c->behind; /* what stands behind the last newline belongs to the event */
+    if (t->carry != NULL)
+        in.carry = buf_slice(&t->carry->text);
+    return in;
+}
+
+/* The mill has left some of what there is: it may be whole with more of the file in view; with all
+ * of it in view, it waits for more, or goes on in the next file. */
+static void flow_left_open(struct flow *f, struct visit *v, const struct mill_report *report,
+                           const struct cursor *end)
+{
+    struct tracked *t = v->tracked;
+    struct source *s = t->source;
+    const struct source_chunk *c = v->chunk;
+    size_t seen = c->text.len + c->behind;
+
+    if (!c->at_eof) {
+        t->want = MIN(2 * MAX(seen, (size_t)FLOW_VISIT_MIN), f->place.reader->line_max);
+        return;
+    }
+    list_remove(&t->ready);
+    source_saw_end(s, end->offset + c->behind);
+    if (report->event_open && c->behind == 0 && s->before != NULL &&
+        flow_hand_over(t, report->open, *end)) {
+        follower_at_end(f->follower, s);
+        return;
+    }
+    flow_wait(t, report, end->offset + c->behind);
+
+    /* A file that was rotated is not done with while its last event may go on in the next one. */
+    if (!is_rotated(s) || !report->event_open)
+        follower_at_end(f->follower, s);
+}
+
+/* What the source says becomes records.  Returns how many bytes that was worth. */
+static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news news)
+{
+    const struct mill_events events = {flow_take, flow_notice, v};
+    struct tracked *t = v->tracked;
+    struct java_context java = {0};
+    struct mill_report report;
+    struct mill_input in;
+    struct cursor end;
+    uint64_t taken;
+
+    if (t->at != t->source->at.offset)
+        flow_forget_place(t);
+    in = flow_input(f, t, v->chunk, news);
+    java.wall_ms = in.place.now_ms;
+    in.java = &java;
+    if (mill_run(f->mill, &in, &t->mill, &events, &report) < 0)
+        flow_say_unreadable(f, t->source, -ENOMEM);
+    f->stats.lines_read += report.lines;
+    f->stats.half_lines += news == SOURCE_HALF && report.offset > in.offset;
+    v->offset = in.offset + v->chunk->text.len;
+    end = visit_cursor(v);
+    v->offset = report.offset;
+    taken = flow_end_visit(f, v);
+    if (report.carry_used)
+        flow_carry_done(t);
+    if (taken > 0 || report.carry_used)
+        t->want = 0;
+    if (report.end == MILL_OPEN || report.end == MILL_HEADER)
+        flow_left_open(f, v, &report, &end);
+    else
+        flow_wait_no_more(t);
+    return taken;
+}
+
+/* Lets one source speak.  Returns how many bytes that was worth. */
+static uint64_t flow_visit(struct flow *f, struct tracked *t)
+{
+    struct source *s = t->source;
+    struct source_chunk chunk;
+    struct visit v = {.tracked = t, .chunk = &chunk, .offset = s->at.offset};
+    int news;
+
+    /* The one that it waits for has an event that may go on here. */
+    if (s->after != NULL && s->after->user != NULL && ((struct tracked *)s->after->user)->open)
+        flow_news(f, s->after);
+    if ((f->draining && !s->ending) || follower_must_wait(s))
+        return 0;
+    if (follower_open(f->follower, s) < 0) {
+        chunk = (struct source_chunk){.end = s->at.offset, .at_eof = true};
+        return t->carry != NULL && s->ending ? flow_grind(f, &v, SOURCE_END) : 0;
+    }
+    news = source_read(s, f->place.reader, s->ending, MAX(t->want, f->want), &chunk);
+    switch (news) {
+    case SOURCE_END:
+        if (t->carry != NULL) {
+            list_append(&f->ready, &t->ready);
+            return flow_grind(f, &v, SOURCE_END);
+        }
+        follower_at_end(f->follower, s);
+        return 0;
+    case SOURCE_MORE:
+        list_append(&f->ready, &t->ready);
+        return FLOW_QUANTUM;
+    case SOURCE_LINES:
+    case SOURCE_LONG:
+    case SOURCE_HALF:
+        break;
+    case SOURCE_ZEROS:
+        flow_notice(
+            &v, &(struct mill_notice){.offset = v.offset, .zeros = (size_t)(chunk.end - v.offset)});
+        v.offset = chunk.end;
+        list_append(&f->ready, &t->ready);
+        return flow_end_visit(f, &v);
+    case -ESTALE:
+        follower_stale(f->follower, s);
+        return 0;
+    case -EBADMSG:
+    case -EOVERFLOW:
+    case -ENOTSUP:
+        if (s->packed != UNPACK_NONE) {
+            follower_damaged(f->follower, s);
+            return 0;
+        }
+        /* fall through */
+    default:
+        flow_say_unreadable(f, s, news);
+        follower_unreadable(f->follower, s);
+        return 0;
+    }
+    list_append(&f->ready, &t->ready); /* until it has said that there is no more */
+    return flow_grind(f, &v, (enum source_news)news);
+}
+
+void flow_turn(struct loop_turn *turn)
+{
+    struct flow *f = CONTAINER_OF(turn, struct flow, turn);
+
+    for (uint64_t spent = 0, read; spent < FLOW_QUANTUM;) {
+        struct list *node;
+
+        if (list_is_empty(&f->ready))
+            return;
+        if (!deliver_has_room(f->deliver))
+            return; /* flow_room comes */
+        node = list_take(&f->ready);
+        f->full = false;
+        read = flow_visit(f, CONTAINER_OF(node, struct tracked, ready));
+        spent += MAX(read, (uint64_t)FLOW_VISIT_MIN);
+
+        /* There may be room, but not for the next record: asking again would be asking for ever. */
+        if (f->full)
+            return; /* flow_room comes */
+    }
+    if (!list_is_empty(&f->ready))
+        loop_want_turn(f->place.loop, &f->turn);
+}
