@@ -242,6 +242,7 @@ struct config_key {
     bool empties;  /* TEXTS: one of them may be "" */
     bool unique;   /* TEXTS: none may be there twice */
     bool literals; /* PAIRS: a value may be a number, true or false */
+    bool renames;  /* PAIRS: a value is a name, for one field, and another one */
 };
 
 /* What a list of groups consists of. */

@@ -224,7 +224,7 @@ static const struct config_key flow_keys[] = {
     {"remove", CONFIG_TEXTS, FLOW_AT(remove), NULL, 0, NAMES_MAX,
      .meaning = "fields that are not sent", .judge = judge_field_name, .unique = true},
     {"rename", CONFIG_PAIRS, FLOW_AT(rename), NULL, 1, NAMES_MAX,
-     .meaning = "what fields are called instead", .judge = judge_field_name},
+     .meaning = "what fields are called instead", .judge = judge_field_name, .renames = true},
     {"output", CONFIG_WORD, FLOW_AT(output), NULL, 0, 0,
      .meaning = "whether a record is the line or its fields in JSON", .words = outputs},
     {"convert", CONFIG_GROUPS, FLOW_AT(convert), NULL, 0, 100,

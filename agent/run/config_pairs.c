@@ -108,6 +108,25 @@ static const char *take_value(const struct config_key *k, const config_setting_t
     return to->value != NULL ? NULL : config_out_of_memory;
 }
 
+/* Of a pair that is well by itself: two fields cannot have one name afterwards. */
+static const char *check_rename(const struct config_pairs *among, const struct config_pair *pair,
+                                struct config_room *room)
+{
+    char quoted[CONFIG_QUOTE_SIZE];
+
+    if (strcmp(pair->name, pair->value) == 0)
+        return "is its own name; remove this, or write another";
+    for (size_t i = 0; i < among->count; i++) {
+        if (strcmp(among->items[i].value, pair->value) != 0)
+            continue;
+        (void)snprintf(room->text, sizeof room->text,
+                       "is what '%s' is called already; choose another name for one of the two",
+                       config_quote(among->items[i].name, quoted));
+        return room->text;
+    }
+    return NULL;
+}
+
 /* One pair on its way in. */
 struct entry {
     const config_setting_t *at, *value;
@@ -131,6 +150,8 @@ static bool pair_read(const struct config_key *k, const struct entry *e, struct 
     }
     wrong = take_value(k, e->value, pair, &room);
     pair->name = strdup(e->name);
+    if (wrong == NULL && pair->name != NULL && k->renames)
+        wrong = check_rename(to, pair, &room);
     if (wrong == config_out_of_memory || pair->name == NULL) {
         scene->mistakes->lost = true;
     } else if (wrong != NULL) {

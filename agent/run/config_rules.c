@@ -283,25 +283,6 @@ static void check_missing(const struct check *c)
                              "delivery_stream");
 }
 
-static void check_rename(const struct check *c)
-{
-    const struct config_pairs *p = &c->flow->rename;
-    const config_setting_t *s = setting_at(c->group, "rename");
-
-    for (size_t i = 0; i < p->count; i++) {
-        if (strcmp(p->items[i].name, p->items[i].value) == 0)
-            config_scene_mistake(c->scene, s, "rename",
-                                 "gives the field '%s' its own name; remove that",
-                                 p->items[i].name);
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(p->items[i].value, p->items[j].value) == 0)
-                config_scene_mistake(c->scene, s, "rename",
-                                     "calls two fields '%s'; choose another name for one of them",
-                                     p->items[i].value);
-        }
-    }
-}
-
 /* The pattern and the names of its groups. */
 static void check_regex(const struct check *c)
 {
@@ -326,5 +307,4 @@ void config_rules_check(const struct config_flow *f, const struct config_setting
     for (size_t i = 0; i < c.count; i++)
         check_row(&c, &c.keys[i]);
     check_regex(&c);
-    check_rename(&c);
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,7 +18,8 @@
  *   - it opens included files with fopen, which waits for ever for a FIFO's writer;
  *   - a comment or text that is never closed swallows the rest of the file in silence;
  *   - a # comment on a last line without its newline is a syntax error;
- *   - an integer over 32 bits is cut to 32 bits in silence, and so may come back into range;
+ *   - an integer over 32 bits is cut to 32 bits in silence, and so may come back into range; a
+ *     hexadecimal one over 63 bits becomes negative;
  *   - "\x00" vanishes from a text, a zero byte ends the file;
  *   - looking for a double name takes quadratic time in the settings of a group, and nesting is
  *     limited only by bison's stack ("memory exhausted").
@@ -31,7 +33,9 @@ struct scan {
     struct sheet *sheet;
     struct config_mistakes *mistakes;
     unsigned text_line; /* of the end of sheet->text, counted from 1 */
-    unsigned nesting, settings;
+    unsigned nesting;
+    unsigned
+        settings[SHEET_NESTING_MAX + 1]; /* in the group that is open, and in those around it */
     bool may_include;
 };
 
@@ -173,12 +177,24 @@ static int widen_number(struct scan *s, struct cursor *c)
     } else {
         skip_digits(c);
         if (peek(c, 0) == '.' || peek(c, 0) == 'e' || peek(c, 0) == 'E') {
-            step(c); /* no setting is a float: libconfig's grammar and the types will say so */
+            step(c); /* a float: nothing is lost in it */
             skip_digits(c);
             return 0;
         }
     }
-    if (peek(c, 0) == 'L' || (value <= max && errno == 0))
+    if (value <= max && errno == 0)
+        return 0;
+    if (hex && (value > INT64_MAX || errno != 0)) {
+        /* As libconfig does with a decimal one: the largest there is. */
+        while (peek(c, 0) == 'L')
+            step(c);
+        r = append(
+            s, c,
+            slice_first(slice_from(c->text, c->copied), (size_t)(begin - c->text.ptr) - c->copied));
+        c->copied = c->at;
+        return r < 0 ? r : append(s, c, SLICE("9223372036854775807L"));
+    }
+    if (peek(c, 0) == 'L')
         return 0;
     r = flush(s, c);
     return r < 0 ? r : append(s, c, SLICE("L"));
@@ -190,6 +206,7 @@ static int note_bracket(struct scan *s, struct cursor *c)
         if (++s->nesting > SHEET_NESTING_MAX)
             return SCAN_MISTAKE(s, c, "more than %d brackets are open here; is one not closed?",
                                 SHEET_NESTING_MAX);
+        s->settings[s->nesting] = 0;
     } else if (s->nesting > 0) {
         s->nesting--;
     }
@@ -199,9 +216,9 @@ static int note_bracket(struct scan *s, struct cursor *c)
 
 static int note_setting(struct scan *s, struct cursor *c)
 {
-    if (++s->settings > SHEET_SETTINGS_MAX)
+    if (++s->settings[s->nesting] > SHEET_SETTINGS_MAX)
         return SCAN_MISTAKE(s, c,
-                            "there are more than %d settings up to here; this cannot be "
+                            "there are more than %d settings in this group; this cannot be "
                             "a configuration of kinetail",
                             SHEET_SETTINGS_MAX);
     step(c);

@@ -26,9 +26,9 @@ enum {
     SHEET_FILE_MAX = 1024 * 1024,
     SHEET_TEXT_MAX = 4 * SHEET_FILE_MAX,
     SHEET_FILES_MAX = 100,
-    SHEET_INCLUDES_MAX = 8, /* inside each other; also ends a file that includes itself */
-    SHEET_NESTING_MAX = 16, /* brackets inside each other; we need 4 */
-    SHEET_SETTINGS_MAX = 10000,
+    SHEET_INCLUDES_MAX = 8,    /* inside each other; also ends a file that includes itself */
+    SHEET_NESTING_MAX = 16,    /* brackets inside each other; we need 5 */
+    SHEET_SETTINGS_MAX = 2000, /* in one group: libconfig compares each with each */
 };
 
 struct sheet_file {

@@ -1,5 +1,6 @@
 /* config: the tables against config.example, and what a person is told about each mistake. */
 #include "buf.h"
+#include "record/parse.h"
 #include "run/config.h"
 #include "run/config_rules.h"
 #include "run/units.h"
@@ -18,9 +19,18 @@
 #include <cmocka.h>
 
 /* All that a flow needs; stories about something else build on it. */
-#define FLOW   "name = \"a\"; files = [ \"/a\" ]; stream = \"s\"; "
-#define FLOWS  "flows = ( { " FLOW "} );\n"
-#define REGION "region = \"eu-west-1\";\n"
+#define FLOW              "name = \"a\"; files = [ \"/a\" ]; stream = \"s\"; "
+#define FLOWS             "flows = ( { " FLOW "} );\n"
+#define REGION            "region = \"eu-west-1\";\n"
+#define IN_FLOW(settings) REGION "flows = ( { " FLOW settings "} );"
+#define IN_FIREHOSE(settings)                                                                      \
+    REGION "flows = ( { name = \"a\"; files = [ \"/a\" ]; delivery_stream = \"d\"; " settings "} " \
+           ");"
+
+/* Groups without names have them from `fields`. */
+#define REGEX_FLOW                                                                                 \
+    "name = \"c\"; files = [ \"/c\" ]; stream = \"s\"; "                                           \
+    "parse = { regex = \"(a)(?:b)\"; fields = [ \"x\" ]; }; "
 
 /* --- stories of mistakes: the input, and one mistake that must be told --------------------- */
 
@@ -159,6 +169,280 @@ static const struct story {
     {REGION "flows = ( { " FLOW "key = \"const:\"; } );", 2, "flows[0].key", "no text after", 0},
     {REGION "flows = ( { " FLOW "key = \"const:\\xFF\"; } );", 2, "flows[0].key", "UTF-8", 0},
 
+    /* where to */
+    {IN_FLOW("\ndelivery_stream = \"d\";"), 3, "flows[0].delivery_stream",
+     "beside a Kinesis stream", 0},
+    {IN_FLOW("\ndelivery_stream = \"a b\";"), 3, "flows[0].delivery_stream",
+     "not a delivery stream's name", 2},
+    {IN_FLOW("\ndelivery_stream = "
+             "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\";"),
+     3, "flows[0].delivery_stream", "at most 64", 2},
+    {IN_FLOW("\ndelivery_stream = \"arn:aws:firehose:eu-west-1:123456789012:deliverystream/d\";"),
+     3, "flows[0].delivery_stream", "is an ARN", 2},
+
+    /* lines and events */
+    {IN_FLOW("encoding = \"utf-16\";"), 2, "flows[0].encoding",
+     "\"utf-8\", \"utf-16le\", \"utf-16be\" or \"latin1\"", 0},
+    {IN_FLOW("skip_header_lines = 1001;"), 2, "flows[0].skip_header_lines", "from 0 to 1000", 0},
+    {IN_FLOW("multiline = { timeout = \"5s\"; };"), 2, "flows[0].multiline.timeout",
+     "without a pattern", 0},
+    {IN_FLOW("multiline = { max_lines = 10; };"), 2, "flows[0].multiline.max_lines",
+     "without a pattern", 0},
+    {IN_FLOW("multiline = {\nmax_bytes = 2000; };"), 3, "flows[0].multiline.max_bytes",
+     "without a pattern", 0},
+    {IN_FLOW("multiline = { strat = \"^a\"; };"), 2, "flows[0].multiline.strat",
+     "did you mean 'multiline.start'?", 0},
+    {IN_FLOW("multiline = \"^a\";"), 2, "flows[0].multiline", "write a group", 0},
+    {IN_FLOW("multiline = { start = \"\"; };"), 2, "flows[0].multiline.start", "is empty", 0},
+    {IN_FLOW("multiline = { start = \"^a\"; timeout = \"9ms\"; };"), 2,
+     "flows[0].multiline.timeout", "from 10ms to 1h", 0},
+    {IN_FLOW("multiline = { start = \"^a\"; max_lines = 1; };"), 2, "flows[0].multiline.max_lines",
+     "from 2 to 100000", 0},
+    {IN_FLOW("multiline = { end = \"^a\"; max_bytes = \"2MiB\"; };"), 2,
+     "flows[0].multiline.max_bytes", "from 1KiB to 1MiB", 0},
+
+    /* patterns */
+    {IN_FLOW("multiline = { start = \"*a\"; };"), 2, "flows[0].multiline.start", "at character 1",
+     0},
+    {IN_FLOW("multiline = { continue = \"a)\"; };"), 2, "flows[0].multiline.continue",
+     "'a)' is not a pattern", 0},
+    {IN_FLOW("multiline = { end = \"(a\"; };"), 2, "flows[0].multiline.end",
+     "parenthesis, at its end", 0},
+    {IN_FLOW("include = [ \"a\",\n\"b[\" ];"), 3, "flows[0].include[1]", "'b[' is not a pattern",
+     0},
+    {IN_FLOW("include = [ \"äää)\" ];"), 2, "flows[0].include[0]", "at character 4", 0},
+    {IN_FLOW("drop = [ \"a\\xFF\" ];"), 2, "flows[0].drop[0]", "not valid UTF-8", 0},
+    {IN_FLOW("drop = \"a\";"), 2, "flows[0].drop", "a list of texts", 0},
+
+    /* parsers */
+    {IN_FLOW("parse = { format = \"cvs\"; header = true; on_mismatch = \"drop\"; };"), 2,
+     "flows[0].parse.format", "\"logfmt\" or \"cri\"", 0},
+    {IN_FLOW("parse = { format = \"\"; };"), 2, "flows[0].parse.format", "\"none\", \"combined\"",
+     0},
+    {IN_FLOW("parse = { format = \"regex\"; };"), 2, "flows[0].parse.format", "is not known", 0},
+    {IN_FLOW("parse = { formatt = \"json\"; };"), 2, "flows[0].parse.formatt",
+     "did you mean 'parse.format'?", 0},
+    {IN_FLOW("parse = \"json\";"), 2, "flows[0].parse", "write a group", 0},
+    {IN_FLOW("parse = {\nformat = \"json\";\nregex = \"(?<a>b)\"; };"), 3, "flows[0].parse.format",
+     "beside parse.regex", 0},
+    {IN_FLOW("parse = { regex = \"(a\"; };"), 2, "flows[0].parse.regex", "parenthesis", 0},
+    {IN_FLOW("parse = { regex = \"ab\"; };"), 2, "flows[0].parse.regex", "has no groups", 0},
+    {IN_FLOW("parse = { regex = \"(a)b\"; };"), 2, "flows[0].parse.regex", "groups without names",
+     0},
+    {IN_FLOW("parse = { regex = \"(?<a>a)b\"; fields = [ \"a\" ]; };"), 2, "flows[0].parse.regex",
+     "names of their own", 0},
+    {IN_FLOW("parse = { regex = \"(a)(b)\"; fields = [ \"a\" ]; };"), 2, "flows[0].parse.regex",
+     "has 2 groups, but", 0},
+    {IN_FLOW("parse = { format = \"csv\"; };"), 2, "flows[0].parse.format",
+     "needs the names of the columns", 0},
+    {IN_FLOW("parse = { format = \"csv\"; header = false; };"), 2, "flows[0].parse.format",
+     "needs the names of the columns", 0},
+    {IN_FLOW("parse = { format = \"csv\"; header = true; fields = [ \"a\" ]; };"), 2,
+     "flows[0].parse.fields", "beside parse.header", 0},
+    {IN_FLOW("parse = { format = \"csv\"; fields = [ \"a\", \"b\", \"a\" ]; };"), 2,
+     "flows[0].parse.fields[2]", "in this list already", 0},
+    {IN_FLOW("parse = { format = \"csv\"; fields = [ \"a\", \"\" ]; };"), 2,
+     "flows[0].parse.fields[1]", "is empty", 0},
+    {IN_FLOW("parse = { format = \"json\"; fields = [ \"a\" ]; };"), 2, "flows[0].parse.fields",
+     "is for parse.regex and", 0},
+    {IN_FLOW("parse = { format = \"json\"; delimiter = \";\"; };"), 2, "flows[0].parse.delimiter",
+     "is for parse.format = \"csv\"", 0},
+    {IN_FLOW("parse = { format = \"json\"; header = true; };"), 2, "flows[0].parse.header",
+     "is for parse.format = \"csv\"", 0},
+    {IN_FLOW("parse = { regex = \"(?<a>b)\"; header = true; };"), 2, "flows[0].parse.header",
+     "is for parse.format = \"csv\"", 0},
+    {IN_FLOW("parse = { header = true; };"), 2, "flows[0].parse.header",
+     "is for parse.format = \"csv\"", 0},
+    {IN_FLOW("parse = { format = \"csv\"; header = true; delimiter = \"ab\"; };"), 2,
+     "flows[0].parse.delimiter", "not one character", 0},
+    {IN_FLOW("parse = { format = \"csv\"; header = true; delimiter = \"ä\"; };"), 2,
+     "flows[0].parse.delimiter", "not one character", 0},
+    {IN_FLOW("parse = { format = \"csv\"; header = true; delimiter = \"\\\"\"; };"), 2,
+     "flows[0].parse.delimiter", "between columns", 0},
+    {IN_FLOW("parse = { format = \"csv\"; header = true; delimiter = \"\"; };"), 2,
+     "flows[0].parse.delimiter", "is empty", 0},
+    {IN_FLOW("parse = { types = { a = \"text\"; }; };"), 2, "flows[0].parse.types",
+     "without parse.format or parse.regex", 0},
+    {IN_FLOW("parse = { format = \"json\"; types = { a = \"int\"; }; };"), 2,
+     "flows[0].parse.types.a", "\"boolean\" or \"null\"", 0},
+    {IN_FLOW("parse = { format = \"json\"; types = { a = 1; }; };"), 2, "flows[0].parse.types.a",
+     "write a text in quotes", 0},
+    {IN_FLOW("parse = { format = \"json\"; types = [ \"a\" ]; };"), 2, "flows[0].parse.types",
+     "a group, as in { name", 0},
+    {IN_FLOW("parse = { on_mismatch = \"drop\"; };"), 2, "flows[0].parse.on_mismatch",
+     "without parse.format", 0},
+    {IN_FLOW("parse = { format = \"none\"; on_mismatch = \"drop\"; };"), 2,
+     "flows[0].parse.on_mismatch", "without parse.format", 0},
+    {IN_FLOW("parse = { format = \"json\"; on_mismatch = \"keep\"; };"), 2,
+     "flows[0].parse.on_mismatch", "\"raw\", \"drop\", \"tag\" or \"dead\"", 0},
+
+    /* times */
+    {IN_FLOW("parse = { time = { field = \"t\"; format = \"epoch\"; }; };"), 2,
+     "flows[0].parse.time.field", "without parse.format", 2},
+    {IN_FLOW("parse = { format = \"json\"; time = {\nfield = \"t\"; }; };"), 3,
+     "flows[0].parse.time.field", "without parse.time.format", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { format = \"epoch\"; }; };"), 2,
+     "flows[0].parse.time.format", "without parse.time.field", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { zone = \"UTC\"; }; };"), 2,
+     "flows[0].parse.time.zone", "without parse.time.field", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { output = \"epoch\"; }; };"), 2,
+     "flows[0].parse.time.output", "without parse.time.field", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { field = \"t\"; format = \"%Y %q\"; }; };"), 2,
+     "flows[0].parse.time.format", "%q is not known here, at character 4", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { field = \"t\"; format = \"epoch\"; zone = \"x "
+             "y\"; }; };"),
+     2, "flows[0].parse.time.zone", "is not a zone; write", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { field = \"t\"; format = \"epoch\"; zone = "
+             "\"Nowhere/Never\"; }; };"),
+     2, "flows[0].parse.time.zone", "tzdata", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { field = \"t\"; format = \"epoch\"; output = "
+             "\"iso\"; }; };"),
+     2, "flows[0].parse.time.output", "\"rfc3339\", \"epoch\" or \"epoch_ms\"", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { filed = \"t\"; }; };"), 2,
+     "flows[0].parse.time.filed", "did you mean 'parse.time.field'?", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = \"t\"; };"), 2, "flows[0].parse.time",
+     "write a group", 0},
+
+    /* redact */
+    {IN_FLOW("redact = { pattern = \"a\"; };"), 2, "flows[0].redact",
+     "write a list of groups, as in ( { pattern", 0},
+    {IN_FLOW("redact = ( \"a\" );"), 2, "flows[0].redact[0]", "is not a group", 0},
+    {IN_FLOW("redact = (\n{ replace = \"a\"; } );"), 3, "flows[0].redact[0].pattern",
+     "is missing here", 0},
+    {IN_FLOW("redact = ( { pattern = \"\"; } );"), 2, "flows[0].redact[0].pattern", "is empty", 0},
+    {IN_FLOW("redact = ( { pattern = \"a\"; },\n{ pattern = \"(\";\n} );"), 3,
+     "flows[0].redact[1].pattern", "at its end", 0},
+    {IN_FLOW("redact = ( { pattern = \"(a)\"; replace = \"$2\"; } );"), 2,
+     "flows[0].redact[0].replace", "is not a replacement", 0},
+    {IN_FLOW("redact = ( { pattern = \"(?<a>a)\"; replace = \"${b}\"; } );"), 2,
+     "flows[0].redact[0].replace", "no group 'b'", 0},
+    {IN_FLOW("redact = ( { pattern = \"a\"; replacement = \"b\"; } );"), 2,
+     "flows[0].redact[0].replacement", "did you mean 'replace'?", 0},
+    {IN_FLOW("redact = ( { pattern = \"a\"; colour = \"b\"; } );"), 2, "flows[0].redact[0].colour",
+     "is not a setting here", 0},
+    {IN_FLOW("redact = ( { pattern = \"a\"; replace = 1; } );"), 2, "flows[0].redact[0].replace",
+     "a text in quotes", 0},
+
+    /* fields */
+    {IN_FLOW("add = \"a\";"), 2, "flows[0].add", "a group, as in { name", 0},
+    {IN_FLOW("add = [ \"a\" ];"), 2, "flows[0].add", "a group, as in { name", 0},
+    {IN_FLOW("add = { a = [ ]; };"), 2, "flows[0].add.a", "a number, true or false", 0},
+    {IN_FLOW("add = { a = 9223372036854775808; };"), 2, "flows[0].add.a", "too large for a number",
+     0},
+    {IN_FLOW("add = { a = 0xFFFFFFFFFFFFFFFF; };"), 2, "flows[0].add.a", "too large for a number",
+     0},
+    {IN_FLOW("add = { a = 1e999; };"), 2, "flows[0].add.a", "too large for a number", 0},
+    {IN_FLOW("add = { a = \"${\"; };"), 2, "flows[0].add.a", "has a ${", 0},
+    {IN_FLOW("add = { a = \"${env:X\"; };"), 2, "flows[0].add.a", "has a ${", 0},
+    {IN_FLOW("add = { a = \"${}\"; };"), 2, "flows[0].add.a", "has a ${", 0},
+    {IN_FLOW("add = { a = \"\\xFF\"; };"), 2, "flows[0].add.a", "UTF-8", 0},
+    {IN_FLOW("add = ( 1 );"), 2, "flows[0].add[0]", "is not a pair", 0},
+    {IN_FLOW("add = (\n{ name = \"@a\"; } );"), 3, "flows[0].add[0]", "is not a pair", 0},
+    {IN_FLOW("add = ( { name = \"@a\"; value = \"b\"; more = 1; } );"), 2, "flows[0].add[0]",
+     "is not a pair", 0},
+    {IN_FLOW("add = ( { name = 1; value = \"b\"; } );"), 2, "flows[0].add[0]", "is not a pair", 0},
+    {IN_FLOW("add = ( { name = \"\"; value = \"b\"; } );"), 2, "flows[0].add[0]",
+     "the name '' is empty", 0},
+    {IN_FLOW("add = ( { name = \"\\xFF\"; value = \"b\"; } );"), 2, "flows[0].add[0]", "UTF-8", 0},
+    {IN_FLOW("add = ( { name = \"a\"; value = \"b\"; },\n{ name = \"a\"; value = 3; } );"), 3,
+     "flows[0].add[1]", "the name 'a' stands here twice", 0},
+    {IN_FLOW("output = \"raw\"; add = { a = 1; };"), 2, "flows[0].add", "beside output = \"raw\"",
+     0},
+    {IN_FLOW("output = \"raw\"; parse = { format = \"json\"; }; keep = [ \"a\" ];"), 2,
+     "flows[0].keep", "beside output = \"raw\"", 0},
+    {IN_FLOW("output = \"raw\"; parse = { format = \"json\"; }; remove = [ \"a\" ];"), 2,
+     "flows[0].remove", "beside output = \"raw\"", 0},
+    {IN_FLOW("output = \"raw\"; parse = { format = \"json\"; };\nrename = { a = \"b\"; };"), 3,
+     "flows[0].rename", "beside output = \"raw\"", 0},
+    {IN_FLOW("keep = [ \"a\" ];"), 2, "flows[0].keep", "without parse", 0},
+    {IN_FLOW("remove = [ \"a\" ];"), 2, "flows[0].remove", "without parse", 0},
+    {IN_FLOW("rename = { a = \"b\"; };"), 2, "flows[0].rename", "without parse", 0},
+    {IN_FLOW("parse = { format = \"json\"; }; keep = [ \"a\" ]; remove = [ \"b\" ];"), 2,
+     "flows[0].remove", "beside keep", 0},
+    {IN_FLOW("parse = { format = \"json\"; }; keep = [ \"a\", \"a\" ];"), 2, "flows[0].keep[1]",
+     "in this list already", 0},
+    {IN_FLOW("parse = { format = \"json\"; }; rename = { a = \"a\"; };"), 2, "flows[0].rename.a",
+     "its own name", 0},
+    {IN_FLOW("parse = { format = \"json\"; }; rename = { a = \"c\";\nb = \"c\"; };"), 3,
+     "flows[0].rename.b", "is what 'a' is called already", 0},
+    {IN_FLOW("parse = { format = \"json\"; }; rename = ( { name = \"@a\"; value = \"c\"; },\n{ "
+             "name = \"@b\"; value = \"c\"; } );"),
+     3, "flows[0].rename[1]", "is what '@a' is called already", 0},
+    {IN_FLOW("parse = { format = \"json\"; }; rename = { a = \"\"; };"), 2, "flows[0].rename.a",
+     "is empty", 0},
+    {IN_FLOW("parse = { format = \"json\"; }; rename = { a = 1; };"), 2, "flows[0].rename.a",
+     "write a text in quotes", 0},
+    {IN_FLOW("output = \"auto\";"), 2, "flows[0].output", "\"raw\" or \"json\"", 0},
+    {IN_FLOW("output = \"\";"), 2, "flows[0].output", "\"raw\" or \"json\"", 0},
+
+    /* conversions */
+    {IN_FLOW("convert = ( { trim = true; } );"), 2, "flows[0].convert[0].format", "is missing here",
+     0},
+    {IN_FLOW("convert = ( { format = \"java\"; } );"), 2, "flows[0].convert[0].format",
+     "\"java_singleline\"", 0},
+    {IN_FLOW("convert = ( { format = \"java_csv\"; } );"), 2, "flows[0].convert[0].fields",
+     "needs the names", 0},
+    {IN_FLOW("convert = ( { format = \"java_csv\"; fields = [ \"a\" ];\nlog = \"SYSLOG\"; } );"), 3,
+     "flows[0].convert[0].log", "not a setting of format = \"java_csv\"", 0},
+    {IN_FLOW("convert = ( { format = \"java_brackets\"; trim = true; } );"), 2,
+     "flows[0].convert[0].trim", "not a setting of format = \"java_brackets\"", 0},
+    {IN_FLOW("convert = ( { format = \"java_log\"; } );"), 2, "flows[0].convert[0].log",
+     "is missing here", 0},
+    {IN_FLOW("convert = ( { format = \"java_log\"; match = \"(a)\"; fields = [ \"a\" ]; } );"), 2,
+     "flows[0].convert[0].log", "also beside match", 0},
+    {IN_FLOW("convert = ( { format = \"java_log\"; log = \"APACHE\"; } );"), 2,
+     "flows[0].convert[0].log", "\"RFC3339SYSLOG\"", 0},
+    {IN_FLOW("convert = ( { format = \"java_log\"; log = \"SYSLOG\"; match = \"(a)\"; } );"), 2,
+     "flows[0].convert[0].fields", "names of its groups", 0},
+    {IN_FLOW("convert = ( { format = \"java_log\"; log = \"COMBINEDAPACHELOG\"; fields = [ \"a\" "
+             "]; } );"),
+     2, "flows[0].convert[0].fields", "COMBINEDAPACHELOG has 9", 0},
+    {IN_FLOW("convert = ( { format = \"java_metadata\"; } );"), 2, "flows[0].convert[0].metadata",
+     "is missing here", 0},
+    {IN_FLOW("convert = ( { format = \"java_metadata\"; metadata = \"{\"; } );"), 2,
+     "flows[0].convert[0].metadata", "is not JSON", 0},
+    {IN_FLOW("convert = ( { format = \"java_metadata\"; metadata = \"{} {}\"; } );"), 2,
+     "flows[0].convert[0].metadata", "is not JSON", 0},
+    {IN_FLOW("convert = ( { format = \"java_ec2_metadata\"; ttl = 5; } );"), 2,
+     "flows[0].convert[0].ttl", "has no unit", 0},
+    {IN_FLOW("convert = ( { format = \"java_brackets\"; } ); parse = { format = \"json\"; };"), 2,
+     "flows[0].parse.format", "beside convert", 0},
+    {IN_FLOW("convert = ( { format = \"java_brackets\"; } ); parse = { regex = \"(?<a>b)\"; };"), 2,
+     "flows[0].parse.regex", "beside convert", 0},
+    {IN_FLOW("convert = ( { format = \"java_brackets\"; } ); output = \"raw\";"), 2,
+     "flows[0].output", "beside convert", 0},
+    {IN_FLOW("convert = ( { format = \"java_brackets\"; } );\nadd = { a = 1; };"), 3,
+     "flows[0].add", "beside convert", 0},
+    {IN_FLOW("convert = ( { format = \"java_brackets\"; } ); keep = [ \"a\" ];"), 2,
+     "flows[0].keep", "beside convert", 0},
+
+    /* records */
+    {IN_FLOW("join = \"kpl\";"), 2, "flows[0].join", "not in this version", 0},
+    {IN_FLOW("join = \"line\";"), 2, "flows[0].join", "\"none\" or \"lines\"", 0},
+    {IN_FLOW("join_bytes = \"32KiB\";"), 2, "flows[0].join_bytes", "without join", 0},
+    {IN_FLOW("join = \"lines\"; join_bytes = \"2MiB\";"), 2, "flows[0].join_bytes",
+     "from 1KiB to 1MiB", 0},
+    {IN_FLOW("compress = \"lz4\";"), 2, "flows[0].compress", "\"none\", \"gzip\" or \"zstd\"", 0},
+    {IN_FLOW("compress_level = 3;"), 2, "flows[0].compress_level", "without compress", 0},
+    {IN_FLOW("compress = \"gzip\"; compress_level = 10;"), 2, "flows[0].compress_level",
+     "out of range for gzip", 0},
+    {IN_FLOW("compress = \"zstd\"; compress_level = 23;"), 2, "flows[0].compress_level",
+     "from 0 to 22", 0},
+    {IN_FLOW("on_oversize = \"cut\";"), 2, "flows[0].on_oversize",
+     "\"truncate\", \"split\" or \"dead\"", 0},
+    {IN_FLOW("key = \"field:a\";"), 2, "flows[0].key", "nothing is parsed", 0},
+    {IN_FLOW("key = \"field:\"; parse = { format = \"json\"; };"), 2, "flows[0].key",
+     "no text after field:", 0},
+    {IN_FLOW("key = \"regex:a\";"), 2, "flows[0].key", "has no group", 0},
+    {IN_FLOW("key = \"regex:(a\";"), 2, "flows[0].key", "parenthesis", 0},
+    {IN_FLOW("key = \"hash:\";"), 2, "flows[0].key", "\"hash\", \"file\", \"host\", \"field:NAME\"",
+     0},
+    {IN_FLOW("key = \"hashed\";"), 2, "flows[0].key", "is not known here", 0},
+    {IN_FIREHOSE("join = \"lines\"; join_bytes = \"1001KiB\";"), 2, "flows[0].join_bytes",
+     "at most \"1000KiB\"", 0},
+    {IN_FIREHOSE("batch = { bytes = \"5MiB\"; };"), 2, "flows[0].batch.bytes", "at most \"4MiB\"",
+     0},
+
     /* endpoints */
     {REGION "endpoint = { kinesis = \"kinesis:80\"; };\n" FLOWS, 2, "endpoint.kinesis",
      "begin it with https://", 0},
@@ -287,7 +571,35 @@ static void test_defaults(void **state)
     assert_false(f->follow_symlinks);
     assert_string_equal(f->stream, "s");
     assert_null(f->stream_arn);
+    assert_null(f->delivery_stream);
+    assert_null(f->multiline.start);
+    assert_null(f->multiline.proceed);
+    assert_null(f->multiline.end);
+    assert_int_equal(f->multiline.timeout_ms, 2000);
+    assert_int_equal(f->multiline.max_lines, 500);
+    assert_int_equal(f->multiline.max_bytes, 1024 * 1024);
+    assert_int_equal(f->skip_header_lines, 0);
+    assert_int_equal(f->encoding, CONFIG_UTF8);
+    assert_int_equal(f->parse.format, PARSE_NONE);
+    assert_null(f->parse.regex);
+    assert_int_equal(f->parse.fields.count, 0);
+    assert_string_equal(f->parse.delimiter, ",");
+    assert_false(f->parse.header);
+    assert_int_equal(f->parse.types.count, 0);
+    assert_null(f->parse.time.field);
+    assert_null(f->parse.time.format);
+    assert_string_equal(f->parse.time.zone, "local");
+    assert_int_equal(f->parse.time.output, CONFIG_TIME_RFC3339);
+    assert_int_equal(f->parse.on_mismatch, CONFIG_MISMATCH_RAW);
+    assert_int_equal(f->convert.count + f->include.count + f->drop.count + f->redact.count, 0);
+    assert_int_equal(f->add.count + f->keep.count + f->remove.count + f->rename.count, 0);
+    assert_int_equal(f->output, CONFIG_OUTPUT_AUTO);
     assert_int_equal(f->newline, CONFIG_NEWLINE_AUTO);
+    assert_int_equal(f->join, CONFIG_JOIN_NONE);
+    assert_int_equal(f->join_bytes, 64 * 1024);
+    assert_int_equal(f->compress, CONFIG_COMPRESS_NONE);
+    assert_int_equal(f->compress_level, 0);
+    assert_int_equal(f->on_oversize, CONFIG_OVERSIZE_TRUNCATE);
     assert_int_equal(f->key_kind, CONFIG_KEY_RANDOM);
     assert_null(f->key_text);
     assert_int_equal(f->batch_records, 500);
@@ -342,6 +654,166 @@ static void test_everything_set(void **state)
     config_free(c);
 }
 
+/* What becomes of lines, with every way to write it. */
+static const char shaping[] = REGION
+    "flows = ( { " FLOW
+    "  multiline = { start = \"^\\\\d\"; continue = \"^ \"; end = \";$\"; timeout = \"10ms\";\n"
+    "    max_lines = 2; max_bytes = 1024; }; skip_header_lines = 3; encoding = \"latin1\";\n"
+    "  parse = { format = \"csv\"; fields = ( \"a\", \"b\" ); delimiter = \"\\t\";\n"
+    "    types = ( { name = \"a\"; value = \"integer\"; } );\n"
+    "    time = { field = \"b\"; format = \"%Y-%m-%d %H:%M\"; zone = \"+02:00\"; output = "
+    "\"epoch_ms\"; "
+    "};\n"
+    "    on_mismatch = \"tag\"; };\n"
+    "  include = [ \"a\", \"b|c\" ]; drop = ( \"d\" );\n"
+    "  redact = ( { pattern = \"(?<x>\\\\d)1\"; replace = \"${x}$$\"; }, { pattern = \"e\"; } );\n"
+    "  add = { text = \"${HOSTNAME}\"; n = -3; big = 3000000000; x = 1.5; e = 1e20; yes = true;\n"
+    "    zero = -0.0; hex = 0x10; third = 0.1; empty = \"\"; };\n"
+    "  keep = [ \"a\" ]; rename = ( { value = \"@a\"; name = \"a\"; } ); output = \"json\";\n"
+    "  newline = false; join = \"lines\"; join_bytes = \"1MiB\"; compress = \"zstd\";\n"
+    "  compress_level = 22; on_oversize = \"split\"; key = \"field:a\"; },\n"
+    "{ name = \"b\"; files = [ \"/b\" ]; delivery_stream = \"d.S-_1\"; convert = (\n"
+    "    { format = \"java_singleline\"; trim = false; escape_newline = true; },\n"
+    "    { format = \"java_csv\"; delimiter = \"\"; fields = [ \"a\", \"\", \"a\" ]; pretty = "
+    "true; },\n"
+    "    { format = \"java_log\"; log = \"SYSLOG\"; match = \"(a)\"; fields = [ \"x\" ]; },\n"
+    "    { format = \"java_log\"; log = \"RFC3339SYSLOG\"; },\n"
+    "    { format = \"java_metadata\"; metadata = \"{\\\"a\\\": [1]}\"; timestamp = true; },\n"
+    "    { format = \"java_ec2_metadata\"; ttl = \"2h\"; }, { format = \"java_brackets\"; } );\n"
+    "  redact = [ ]; key = \"regex:(\\\\w+)\"; },\n"
+    "{ " REGEX_FLOW "} );\n";
+
+static void check_pairs(const struct config_pairs *p)
+{
+    static const struct config_pair wanted[] = {
+        {"text", "${HOSTNAME}", false},
+        {"n", "-3", true},
+        {"big", "3000000000", true},
+        {"x", "1.5", true},
+        {"e", "1e+20", true},
+        {"yes", "true", true},
+        {"zero", "0", true},
+        {"hex", "16", true},
+        {"third", "0.1", true},
+        {"empty", "", false},
+    };
+
+    assert_int_equal(p->count, ARRAY_LEN(wanted));
+    for (size_t i = 0; i < p->count; i++) {
+        assert_string_equal(p->items[i].name, wanted[i].name);
+        assert_string_equal(p->items[i].value, wanted[i].value);
+        assert_int_equal(p->items[i].literal, wanted[i].literal);
+    }
+}
+
+static void check_first_shaping(const struct config_flow *f)
+{
+    assert_string_equal(f->multiline.start, "^\\d");
+    assert_string_equal(f->multiline.proceed, "^ ");
+    assert_string_equal(f->multiline.end, ";$");
+    assert_int_equal(f->multiline.timeout_ms, 10);
+    assert_int_equal(f->multiline.max_lines, 2);
+    assert_int_equal(f->multiline.max_bytes, 1024);
+    assert_int_equal(f->skip_header_lines, 3);
+    assert_int_equal(f->encoding, CONFIG_LATIN1);
+    assert_int_equal(f->parse.format, PARSE_CSV);
+    assert_int_equal(f->parse.fields.count, 2);
+    assert_string_equal(f->parse.delimiter, "\t");
+    assert_string_equal(f->parse.types.items[0].name, "a");
+    assert_string_equal(f->parse.types.items[0].value, "integer");
+    assert_string_equal(f->parse.time.field, "b");
+    assert_string_equal(f->parse.time.format, "%Y-%m-%d %H:%M");
+    assert_string_equal(f->parse.time.zone, "+02:00");
+    assert_int_equal(f->parse.time.output, CONFIG_TIME_EPOCH_MS);
+    assert_int_equal(f->parse.on_mismatch, CONFIG_MISMATCH_TAG);
+    assert_string_equal(f->include.items[1], "b|c");
+    assert_string_equal(f->drop.items[0], "d");
+    assert_int_equal(f->redact.count, 2);
+    assert_string_equal(f->redact.items[0].pattern, "(?<x>\\d)1");
+    assert_string_equal(f->redact.items[0].replace, "${x}$$");
+    assert_string_equal(f->redact.items[1].replace, "***");
+    check_pairs(&f->add);
+    assert_string_equal(f->keep.items[0], "a");
+    assert_string_equal(f->rename.items[0].name, "a");
+    assert_string_equal(f->rename.items[0].value, "@a");
+    assert_int_equal(f->output, CONFIG_OUTPUT_JSON);
+    assert_int_equal(f->newline, CONFIG_NEWLINE_FALSE);
+    assert_int_equal(f->join, CONFIG_JOIN_LINES);
+    assert_int_equal(f->join_bytes, 1024 * 1024);
+    assert_int_equal(f->compress, CONFIG_COMPRESS_ZSTD);
+    assert_int_equal(f->compress_level, 22);
+    assert_int_equal(f->on_oversize, CONFIG_OVERSIZE_SPLIT);
+    assert_int_equal(f->key_kind, CONFIG_KEY_FIELD);
+    assert_string_equal(f->key_text, "a");
+}
+
+static void check_converts(const struct config_flow *f)
+{
+    const struct config_convert *c = f->convert.items;
+
+    assert_string_equal(f->delivery_stream, "d.S-_1");
+    assert_int_equal(f->key_kind, CONFIG_KEY_REGEX);
+    assert_string_equal(f->key_text, "(\\w+)");
+    assert_int_equal(f->convert.count, 7);
+    assert_int_equal(c[0].format, CONFIG_JAVA_SINGLELINE);
+    assert_true(!c[0].trim && c[0].escape_newline);
+    assert_int_equal(c[1].format, CONFIG_JAVA_CSV);
+    assert_string_equal(c[1].delimiter, "");
+    assert_int_equal(c[1].fields.count, 3);
+    assert_true(c[1].pretty && c[1].trim);
+    assert_int_equal(c[2].log, CONFIG_JAVA_SYSLOG);
+    assert_string_equal(c[2].match, "(a)");
+    assert_string_equal(c[2].delimiter, ",");
+    assert_int_equal(c[3].log, CONFIG_JAVA_RFC3339);
+    assert_null(c[3].match);
+    assert_string_equal(c[4].metadata, "{\"a\": [1]}");
+    assert_true(c[4].timestamp);
+    assert_int_equal(c[5].ttl_ms, 7200000);
+    assert_int_equal(c[6].format, CONFIG_JAVA_BRACKETS);
+    assert_int_equal(c[6].ttl_ms, 3600000);
+}
+
+static void test_shaping(void **state)
+{
+    struct config *c = load_well(shaping);
+
+    (void)state;
+    check_first_shaping(&c->flows[0]);
+    check_converts(&c->flows[1]);
+    assert_int_equal(c->flows[2].parse.format, PARSE_REGEX);
+    assert_string_equal(c->flows[2].parse.regex, "(a)(?:b)");
+    config_free(c);
+}
+
+/* What must be well, beside everything that the mistakes are about. */
+static const char *const good_flows[] = {
+    "key = \"hash\";",
+    "key = \"host\";",
+    "key = \"file\";",
+    "key = \"const:field:x\";",
+    "multiline = { continue = \"^\\\\s\"; max_lines = 100000; };",
+    "multiline = { };",
+    "parse = { };",
+    "parse = { time = { }; };",
+    "parse = { format = \"none\"; };",
+    "parse = { format = \"json\"; types = { a = \"null\"; b = \"boolean\"; c = \"number\"; }; };",
+    "parse = { format = \"csv\"; header = true; }; remove = [ \"a\" ];",
+    "parse = { format = \"csv\"; header = false; fields = [ \"a\" ]; };",
+    "parse = { regex = \"(?<a>.)(.)\"; on_mismatch = \"dead\"; };",
+    "parse = { format = \"rfc3164\"; time = { field = \"timestamp\"; format = \"syslog\"; }; };",
+    "parse = { format = \"none\"; }; convert = ( { format = \"java_brackets\"; } );",
+    "parse = { format = \"json\"; }; output = \"raw\"; key = \"field:a\";",
+    "parse = { format = \"json\"; }; rename = { a = \"b\"; b = \"a\"; };",
+    "add = { a = 1; }; rename = { a = \"b\"; };",
+    "add = ( { name = \"true\"; value = true; }, { name = \"a b\"; value = \"$ {\"; } );",
+    "add = [ ]; redact = [ ]; convert = ( );",
+    "output = \"json\"; keep = [ \"a\" ];",
+    "output = \"raw\"; redact = ( { pattern = \"a\"; } ); include = [ \"a\" ]; drop = [ ];",
+    "convert = ( { format = \"java_singleline\"; } ); redact = ( { pattern = \"a\"; } );",
+    "compress = \"gzip\"; compress_level = 9;",
+    "include = [ \"\\xC3\\xA4\", \"\\\\p{L}\" ];",
+};
+
 static char *print(const struct config *c)
 {
     char *text = NULL;
@@ -374,6 +846,89 @@ static void test_print_loads_again(void **state)
     free(text_again);
     config_free(c);
     config_free(again);
+}
+
+/* Takes it; what is printed loads again and prints the same. */
+static void check_round_trip(struct config *c)
+{
+    char *text = print(c), *text_again;
+    struct config *again = load_well(text);
+
+    text_again = print(again);
+    assert_string_equal(text, text_again);
+    free(text);
+    free(text_again);
+    config_free(c);
+    config_free(again);
+}
+
+static void test_shaping_loads_again(void **state)
+{
+    struct config *c = load_well(shaping), *again;
+    char *text = print(c);
+
+    (void)state;
+    again = load_well(text);
+    check_first_shaping(&again->flows[0]);
+    check_converts(&again->flows[1]);
+    assert_non_null(strstr(text, "                output = \"epoch_ms\";\n            };\n"
+                                 "            on_mismatch = \"tag\";\n        };\n"));
+    assert_null(strstr(text, "compress_level = 0")); /* what has no effect is not there */
+    free(text);
+    config_free(again);
+    check_round_trip(c);
+}
+
+static void test_good_flows(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good_flows); i++) {
+        char text[512];
+        (void)snprintf(text, sizeof text, REGION "flows = ( { " FLOW "%s } );", good_flows[i]);
+        check_round_trip(load_well(text));
+    }
+}
+
+/* libconfig compares each name of a group with each; the sum of many groups does no harm. */
+static void test_groups_are_bounded(void **state)
+{
+    static const struct {
+        unsigned groups, names;
+        int r;
+        const char *part;
+    } cases[] = {
+        {3, 999, 0, NULL},
+        {1, 1001, -EINVAL, "has more than 1000 names"},
+        {1, 2001, -EINVAL, "more than 2000 settings in this group"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct config_mistakes m = {0};
+        struct config *c = NULL;
+        struct buf text;
+
+        buf_init(&text, 1024 * 1024);
+        assert_int_equal(buf_printf(&text, REGION "flows = ( "), 0);
+        for (unsigned g = 0; g < cases[i].groups; g++) {
+            assert_int_equal(buf_printf(&text,
+                                        "%s{ name = \"%u\"; files = [ \"/a\" ]; stream = "
+                                        "\"s\"; add = { ",
+                                        g > 0 ? "," : "", g),
+                             0);
+            for (unsigned n = 0; n < cases[i].names; n++)
+                assert_int_equal(buf_printf(&text, "a%u = %u; ", n, n), 0);
+            assert_int_equal(buf_printf(&text, "}; }"), 0);
+        }
+        assert_int_equal(buf_printf(&text, ");"), 0);
+        assert_int_equal(config_load_text(buf_slice(&text), "k", &c, &m), cases[i].r);
+        assert_int_equal(m.count, cases[i].part != NULL);
+        if (cases[i].part != NULL)
+            assert_non_null(strstr(m.items[0].sentence, cases[i].part));
+        config_free(c);
+        config_mistakes_done(&m);
+        buf_done(&text);
+    }
 }
 
 static const char *const good_endpoints[] = {
@@ -734,7 +1289,7 @@ static void test_example_loads_with_all_on(void **state)
         buf_init(&variant, 2 * EXAMPLE_MAX);
         write_variant(text, variants[i], seen, &variant);
         assert_int_equal(buf_append_char(&variant, '\0'), 0);
-        config_free(load_well(variant.ptr));
+        check_round_trip(load_well(variant.ptr));
         buf_done(&variant);
     }
     for (size_t i = 0; next_line(&r, &line); i++) {
@@ -756,6 +1311,7 @@ static void test_rows_are_sound(void **state)
         for (size_t i = 0; i < counts[t]; i++) {
             assert_non_null(tables[t][i].meaning);
             assert_true(tables[t][i].min <= tables[t][i].max);
+            assert_int_equal(tables[t][i].group != NULL, tables[t][i].type == CONFIG_GROUPS);
             for (size_t j = 0; j < i; j++)
                 assert_string_not_equal(tables[t][i].path, tables[t][j].path);
         }
@@ -944,6 +1500,10 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_everything_set),
         cmocka_unit_test(test_print_loads_again),
+        cmocka_unit_test(test_shaping),
+        cmocka_unit_test(test_shaping_loads_again),
+        cmocka_unit_test(test_good_flows),
+        cmocka_unit_test(test_groups_are_bounded),
         cmocka_unit_test(test_good_endpoints),
         cmocka_unit_test(test_good_globs),
         cmocka_unit_test(test_partition_key_length),
