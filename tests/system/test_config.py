@@ -66,6 +66,18 @@ def test_every_mistake_at_once(check, agent):
     (('flows = (', 'lanes = 2;\nflows = ('), "lanes"),
     (('flows = (', 'tls = { ca_file = "/nowhere/ca.pem"; };\nflows = ('), "ca_file"),
     (('region = "us-east-1";', 'region = "us-east-1;'), ""),
+    (('stream = "s1";', 'stream = "s1"; delivery_stream = "d1";'), "delivery_stream"),
+    (('stream = "s1";', 'delivery_stream = "a/b";'), "delivery_stream"),
+    (('stream = "s1";', 'stream = "s1"; multiline = { timeout = "1s"; };'), "multiline.timeout"),
+    (('stream = "s1";', 'stream = "s1"; parse = { format = "clf"; };'), "parse.format"),
+    (('stream = "s1";', 'stream = "s1"; parse = { format = "csv"; };'), "parse.format"),
+    (('stream = "s1";', 'stream = "s1"; parse = { time = { filed = "t"; }; };'), "parse.time.filed"),
+    (('stream = "s1";', 'stream = "s1"; redact = ( { replace = "x"; } );'), "redact[0].pattern"),
+    (('stream = "s1";', 'stream = "s1"; convert = ( { format = "java_csv"; } );'), "convert[0].fields"),
+    (('stream = "s1";', 'stream = "s1"; output = "raw"; add = { a = 1; };'), "add"),
+    (('stream = "s1";', 'stream = "s1"; join = "kpl";'), "join"),
+    (('stream = "s1";', 'stream = "s1"; key = "field:host";'), "key"),
+    (('stream = "s1";', 'stream = "s1"; compress_level = 1;'), "compress_level"),
 ], ids=lambda v: v if isinstance(v, str) else None)
 def test_one_mistake(check, agent, change, key):
     text = GOOD.replace(*change)
@@ -74,6 +86,42 @@ def test_one_mistake(check, agent, change, key):
     assert done.returncode == 2, done.stderr
     assert str(agent.config_file) in done.stderr and key in done.stderr, done.stderr
     assert SECRET not in done.stderr
+
+
+def test_a_pattern_is_judged_where_it_stands(check):
+    """Every pattern is compiled by check already, and the sentence points into it."""
+    done = check(GOOD.replace('stream = "s1";', 'stream = "s1"; drop = [ "^ok$",\n    "^(GET|POST /" ];\n'
+                              '    redact = ( { pattern = "(?<a>\\\\d+)"; replace = "${b}"; } );\n'))
+    assert done.returncode == 2, done.stderr
+    told = re.findall(r"^\S+?:(\d+): (\S+): (.+)$", done.stderr, re.MULTILINE)
+    assert [(line, key) for line, key, _ in told] == [
+        ("7", "flows[0].drop[1]"), ("8", "flows[0].redact[0].replace")], done.stderr
+    assert "'^(GET|POST /' is not a pattern: " in told[0][2] and "at its end" in told[0][2]
+    assert "'b'" in told[1][2] and "at character 1" in told[1][2]
+
+
+SHAPING = r'''stream = "s1";
+  multiline = { start = "^\\S"; };
+  parse = { regex = "^(?<when>\\S+) (?<n>\\d+) (?<text>.*)"; types = { n = "integer"; };
+    time = { field = "when"; format = "rfc3339"; zone = "UTC"; }; };
+  redact = ( { pattern = "pw=\\S+"; replace = "pw=\"\""; } );
+  add = ( { name = "@host"; value = "${HOSTNAME}"; }, { name = "n"; value = 1.5; } );
+  rename = { text = "message"; }; remove = [ "x" ]; join = "lines"; compress = "gzip"; key = "field:when";'''
+
+
+def test_what_is_printed_loads_and_prints_the_same(agent, place):
+    """check --print writes every setting that has an effect, in its own language."""
+    agent.config_text(good(place).replace('stream = "s1";', SHAPING))
+    done = agent.run("check", "--print", "-c", agent.config_file)
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.replace('"********"', '"x"')
+    for part in ('start = "^\\\\S";', 'zone = "UTC";', '{ name = "@host"; value = "${HOSTNAME}"; }', "value = 1.5;",
+                 'output = "rfc3339";', "compress_level = 0;", 'rename = { text = "message"; };'):
+        assert part in printed, (part, printed)
+    agent.config_text(printed)
+    again = agent.run("check", "--print", "-c", agent.config_file)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
 
 
 def test_a_secret_that_others_can_read_is_refused(agent, place):

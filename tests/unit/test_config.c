@@ -302,6 +302,10 @@ static const struct story {
      "flows[0].parse.time.filed", "did you mean 'parse.time.field'?", 0},
     {IN_FLOW("parse = { format = \"json\"; time = \"t\"; };"), 2, "flows[0].parse.time",
      "write a group", 0},
+    {IN_FLOW("parse = { time = { zone = \"UTC\"; }; };"), 2, "flows[0].parse.time.zone",
+     "without parse.format", 0},
+    {IN_FLOW("parse = { time = { output = \"epoch\"; }; };"), 2, "flows[0].parse.time.output",
+     "without parse.format", 0},
 
     /* redact */
     {IN_FLOW("redact = { pattern = \"a\"; };"), 2, "flows[0].redact",
@@ -415,6 +419,10 @@ static const struct story {
      "flows[0].add", "beside convert", 0},
     {IN_FLOW("convert = ( { format = \"java_brackets\"; } ); keep = [ \"a\" ];"), 2,
      "flows[0].keep", "beside convert", 0},
+    {IN_FLOW("convert = ( { format = \"java_brackets\"; } ); remove = [ \"a\" ];"), 2,
+     "flows[0].remove", "beside convert", 0},
+    {IN_FLOW("convert = ( { format = \"java_brackets\"; } ); rename = { a = \"b\"; };"), 2,
+     "flows[0].rename", "beside convert", 0},
 
     /* records */
     {IN_FLOW("join = \"kpl\";"), 2, "flows[0].join", "not in this version", 0},
