@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static_assert((int)CONFIG_WHY_SIZE == (int)JUDGE_WHY_SIZE, "judges write into a config_room");
+
 const char config_out_of_memory[] = "cannot be kept: out of memory";
 
 static const char *const type_names[] = {

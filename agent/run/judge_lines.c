@@ -15,8 +15,7 @@
 const char *judge_delimiter(const char *text)
 {
     if (text[1] != '\0' || (unsigned char)text[0] >= 0x80)
-        return "is not one character; write one that is no letter beyond ASCII, as in \",\" or "
-               "\"\\t\"";
+        return "is not one character of ASCII; write one, as in \",\" or \"\\t\"";
     return strchr("\"\r\n", text[0]) == NULL
                ? NULL
                : "cannot stand between columns; quotes and line ends have a meaning of their own";
