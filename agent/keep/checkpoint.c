@@ -76,6 +76,8 @@ struct checkpoint {
     struct checkpoint_flow_node *recent_flow; /* most facts are about the same as the last one */
     struct checkpoint_notes notes;
     bool flows_dirty;
+    bool partial;   /* damage was found, and not all files were looked at since */
+    bool whole_due; /* they were, and the journal does not say so yet */
     struct buf text;
     uint64_t snapshot_bytes, journal_bytes;
     bool unsynced, broken;
@@ -86,6 +88,7 @@ struct checkpoint {
         enum checkpoint_job_kind kind;
         int fd;
         uint64_t generation, drop;
+        bool partial; /* the snapshot says so */
         struct buf snapshot;
         int result;
     } job;
@@ -299,6 +302,8 @@ static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t generat
 
     buf_reset(to);
     r = facts_write_header(to, seed, c->store, generation);
+    if (r == 0 && c->partial)
+        r = facts_write_partial(to, seed);
     if (r == 0)
         r = write_flows(c, to, seed);
     LIST_EACH(&c->slots, node, after)
@@ -458,6 +463,10 @@ static int recover_fact(struct recovery *v, const struct fact *f)
             found->slot = NULL;
         }
         return 1;
+    case FACT_PARTIAL:
+    case FACT_WHOLE:
+        v->report->partial = f->type == FACT_PARTIAL;
+        return 1;
     case FACT_HEADER:
     case FACT_DAMAGED:
         break;
@@ -594,6 +603,11 @@ static void move_aside(struct checkpoint *c, uint64_t generation)
     (void)c->disk->rename(c->disk, c->dir_fd, name, aside);
 }
 
+static bool is_partial(const struct checkpoint_report *report)
+{
+    return report->partial || report->damaged > 0 || report->moved_aside > 0;
+}
+
 static int recover(struct checkpoint *c, struct checkpoint_report *report)
 {
     uint64_t *all = NULL;
@@ -662,6 +676,7 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     r = recover(c, &report);
     if (r < 0)
         goto out;
+    c->partial = report.partial = is_partial(&report);
     while (c->store == 0)
         if (getrandom(&c->store, sizeof c->store, GRND_NONBLOCK) < 0)
             c->store = (uint64_t)(uintptr_t)c; /* early boot: any number but the last one's */
@@ -706,6 +721,7 @@ int checkpoint_read_generation(const struct disk *disk, int dir_fd, uint64_t gen
         checkpoint_close(c);
         return r;
     }
+    report.partial = is_partial(&report);
     *ret = c;
     *ret_report = report;
     return 0;
@@ -732,8 +748,10 @@ static int read_newest(const struct disk *disk, int dir_fd, struct checkpoint **
         *ret_report = (struct checkpoint_report){.fresh = count == 0};
         r = *ret == NULL ? -ENOMEM : 0;
     }
-    if (r == 0)
+    if (r == 0) {
         ret_report->moved_aside = (uint32_t)bad;
+        ret_report->partial = is_partial(ret_report);
+    }
     return r;
 }
 
@@ -763,6 +781,12 @@ void checkpoint_close(struct checkpoint *c)
     buf_done(&c->text);
     buf_done(&c->job.snapshot);
     free(c);
+}
+
+void checkpoint_complete(struct checkpoint *c)
+{
+    c->whole_due = c->whole_due || c->partial;
+    c->partial = false;
 }
 
 bool checkpoint_knows_flow(const struct checkpoint *c, struct slice flow)
@@ -847,7 +871,7 @@ void checkpoint_leave(struct checkpoint *c, struct checkpoint_slot *s)
 
 bool checkpoint_is_dirty(const struct checkpoint *c)
 {
-    return c->notes.first != NULL || c->flows_dirty;
+    return c->notes.first != NULL || c->flows_dirty || c->whole_due;
 }
 
 /* --- writing --- */
@@ -862,6 +886,8 @@ static int gather_notes(struct checkpoint *c)
         r = write_flows(c, &c->text, c->seed);
     for (const struct checkpoint_slot *s = c->notes.first; s != NULL && r == 0; s = s->after)
         r = write_slot(&c->text, c->seed, s, !s->described);
+    if (r == 0 && c->whole_due)
+        r = facts_write_whole(&c->text, c->seed);
     return r;
 }
 
@@ -885,7 +911,7 @@ int checkpoint_write(struct checkpoint *c)
     }
     c->journal_bytes += c->text.len;
     c->unsynced = true;
-    c->flows_dirty = false;
+    c->flows_dirty = c->whole_due = false;
 
     /* While a snapshot is being written in which it is not gone, the next generation must hear of
      * it. */
@@ -921,6 +947,7 @@ int checkpoint_job_begin(struct checkpoint *c)
 
     c->job.generation = c->generation + 1;
     c->job.drop = c->kept;
+    c->job.partial = c->partial;
     LIST_EACH(&c->slots, node, after)
     {
         slot_of(node)->touched = false;
@@ -957,6 +984,7 @@ static void adopt_compacted(struct checkpoint *c, size_t snapshot_bytes)
             slot_note(c, s);
     }
     c->flows_dirty = true;
+    c->whole_due = c->job.partial && !c->partial;
 }
 
 int checkpoint_job_end(struct checkpoint *c)

@@ -16,6 +16,8 @@
  *     file KEY FLOW DEV INO BORN HANDLE HEAD PATH         a source; HANDLE type:hex, HEAD len:hash
  *     at KEY OFFSET ANCHOR [BACK:HASH ...]                it is settled up to here; its rungs
  *     gone KEY                                            it will not come back
+ *     partial                                             damage was found: this is not all …
+ *     whole                                               … but now it is: all files were looked at
  *
  * Names are percent-encoded; hashes are hexadecimal.  Every line ends in the CRC32C of the line up
  * to there, seeded with STORE and GENERATION, so that a stale block cannot pass for a fact.
@@ -46,8 +48,9 @@ struct checkpoint_report {
     bool fresh;              /* nothing was there: a first start */
     uint64_t facts, damaged; /* lines that held, and that did not (a torn last line not counted) */
     uint32_t moved_aside;    /* generations that could not be read at all */
-    int error;               /* 0, or why the new generation could not be written yet */
-    int64_t written_ns;      /* since 1970: when what was read was so at last; 0: never */
+    bool partial;       /* … now, or by a start that ended before it had looked at all files */
+    int error;          /* 0, or why the new generation could not be written yet */
+    int64_t written_ns; /* since 1970: when what was read was so at last; 0: never */
 };
 
 /* Reads the newest whole generation in the directory and begins a new one with what it says.
@@ -78,6 +81,10 @@ int checkpoint_backdate(struct checkpoint *c, int64_t written_ns);
 /* Writes nothing: what is not written yet is not known at the next start.  No job may be running.
  * NULL is fine. */
 void checkpoint_close(struct checkpoint *c);
+
+/* Notes, after all files were looked at and joined: what damage has taken is known again.  Until that
+ * is written, every start is told that the store is partial. */
+void checkpoint_complete(struct checkpoint *c);
 
 /* Whether this flow has run before; and makes it known from now on.  Errors: -ENOMEM. */
 bool checkpoint_knows_flow(const struct checkpoint *c, struct slice flow);

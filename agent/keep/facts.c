@@ -219,6 +219,24 @@ int facts_write_gone(struct buf *to, uint32_t seed, uint64_t key)
     return append_line(to, seed, &n);
 }
 
+static int write_word(struct buf *to, uint32_t seed, struct slice word)
+{
+    struct numbers n = {0};
+
+    put_text(&n, word);
+    return append_line(to, seed, &n);
+}
+
+int facts_write_partial(struct buf *to, uint32_t seed)
+{
+    return write_word(to, seed, SLICE("partial"));
+}
+
+int facts_write_whole(struct buf *to, uint32_t seed)
+{
+    return write_word(to, seed, SLICE("whole"));
+}
+
 /* --- reading --- */
 
 /* Takes the next line off `text`; false if there is none that ends. */
@@ -408,6 +426,10 @@ static enum fact_type read_fact(struct slice line, uint32_t seed, struct fact *f
         return read_file(line, f) ? FACT_FILE : FACT_DAMAGED;
     if (slice_equal(word, SLICE("gone")))
         return take_number(&line, ' ', 10, &f->file.key) ? FACT_GONE : FACT_DAMAGED;
+    if (slice_equal(word, SLICE("partial")))
+        return line.len == 0 ? FACT_PARTIAL : FACT_DAMAGED;
+    if (slice_equal(word, SLICE("whole")))
+        return line.len == 0 ? FACT_WHOLE : FACT_DAMAGED;
     if (slice_equal(word, SLICE("flow")) && decode_name(line, &f->names)) {
         f->file.flow = buf_slice(&f->names);
         return FACT_FLOW;

@@ -16,7 +16,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum fact_type { FACT_DAMAGED, FACT_HEADER, FACT_FLOW, FACT_FILE, FACT_AT, FACT_GONE };
+enum fact_type {
+    FACT_DAMAGED,
+    FACT_HEADER,
+    FACT_FLOW,
+    FACT_FILE,
+    FACT_AT,
+    FACT_GONE,
+    FACT_PARTIAL,
+    FACT_WHOLE,
+};
 
 struct fact_file {
     uint64_t key;
@@ -38,6 +47,8 @@ int facts_write_flow(struct buf *to, uint32_t seed, struct slice flow);
 int facts_write_file(struct buf *to, uint32_t seed, const struct fact_file *file);
 int facts_write_at(struct buf *to, uint32_t seed, uint64_t key, struct cursor at);
 int facts_write_gone(struct buf *to, uint32_t seed, uint64_t key);
+int facts_write_partial(struct buf *to, uint32_t seed);
+int facts_write_whole(struct buf *to, uint32_t seed);
 
 /* Reads the header line and moves `text` behind it.  Errors: -EBADMSG if it is not the header of
  * this generation; -ENOTSUP if its format is a newer one. */

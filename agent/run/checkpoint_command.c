@@ -883,7 +883,7 @@ static int apply(struct command *c, const struct wanted *w)
     checkpoint_close(store);
     if (r < 0)
         return said_store_error(c, r);
-    if (report.damaged > 0 || report.moved_aside > 0)
+    if (report.partial)
         return failed(
             "the store is damaged (see kinetail checkpoint verify): start the agent once, "
             "which reads again what was forgotten, and stop it; then set the place");

@@ -264,7 +264,7 @@ static int flow_new_follower(struct flow *f)
         .known = checkpoint_knows_flow(f->place.checkpoint, slice_of(c->name)),
         .alive_ns = report->written_ns,
         .began_ns = f->place.began_ns,
-        .all_new = report->damaged > 0 || report->moved_aside > 0,
+        .all_new = report->partial,
     };
     const struct follower_events events = {
         flow_met,   flow_news, flow_changed, flow_is_settled, flow_settled_place,

@@ -386,6 +386,7 @@ void lane_start(struct lane *l)
 
     /* Where each file begins is durable before the first line is read: a crash from here on must
      * not move a beginning "at the end" further on. */
+    checkpoint_complete(l->checkpoint);
     r = lane_commit(l);
     if (r < 0)
         lane_say_checkpoint(l, "writing where the files begin", r);

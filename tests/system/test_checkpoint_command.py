@@ -423,6 +423,9 @@ def test_set_on_a_damaged_store(delivered, agent, command):
     err = command("set", "--flow", "web", delivered[0].path, 0, "--apply", status=1).stderr
     assert "damaged" in err and "start the agent" in err
     assert store_of(agent) == before
+    agent.start()
+    agent.terminate()
+    command("set", "--flow", "web", delivered[0].path, 0, "--apply")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")

@@ -655,6 +655,67 @@ static void test_flipped_bits(void **state)
     buf_done(&text);
 }
 
+/* That something is missing is known until somebody has looked at all files, and that is written:
+ * however many starts end before. */
+static void test_partial(void **state)
+{
+    struct checkpoint_report report;
+    struct checkpoint *c;
+    struct checkpoint_slot *s;
+    struct buf text;
+
+    (void)state;
+    buf_init(&text, 1 << 16);
+    make_small(&text);
+    text.ptr[text.len / 2] ^= 1;
+    file_put(1, buf_slice(&text));
+    c = reopen(NULL, &report);
+    assert_true(report.partial && report.damaged > 0);
+    c = reopen(c, &report);
+    assert_true(report.partial && report.damaged == 0);
+    (void)join(c, "/var/log/new", 77, 1);
+    assert_int_equal(checkpoint_write(c), 0);
+    c = reopen(c, &report);
+    assert_true(report.partial && report.damaged == 0);
+    checkpoint_complete(c);
+    c = reopen(c, &report);
+    assert_true(report.partial); /* it was not written */
+    checkpoint_complete(c);
+    assert_true(checkpoint_is_dirty(c));
+    assert_int_equal(checkpoint_write(c), 0);
+    assert_false(checkpoint_is_dirty(c));
+    c = reopen(c, &report);
+    assert_false(report.partial);
+    c = reopen(c, &report);
+    assert_false(report.partial);
+
+    /* All that was known is garbage. */
+    file_put(50, SLICE("garbage"));
+    for (uint64_t generation = 1; generation < 50; generation++)
+        (void)unlinkat(dir_fd, name_of(generation), 0);
+    c = reopen(c, &report);
+    assert_true(report.partial && report.moved_aside == 1);
+    c = reopen(c, &report);
+    assert_true(report.partial && report.moved_aside == 0);
+
+    /* It is said while a new generation is being written that says the opposite. */
+    s = join(c, "/var/log/new", 78, 1);
+    for (uint64_t offset = 2; offset < 150000; offset++) { /* until it is worth it */
+        checkpoint_note(c, s, at(offset));
+        assert_int_equal(checkpoint_write(c), 0);
+    }
+    assert_int_equal(checkpoint_job_begin(c), 0);
+    checkpoint_complete(c);
+    assert_int_equal(checkpoint_write(c), 0);
+    checkpoint_job_run(c);
+    assert_int_equal(checkpoint_job_end(c), 0);
+    assert_true(has(53)); /* 51 and 52 were begun by the starts */
+    c = reopen(c, &report);
+    assert_false(report.partial);
+    checkpoint_close(c);
+    buf_done(&text);
+}
+
 /* A block that stood there before, of another generation or another store, is no fact of this one.
  */
 static void test_stale_blocks(void **state)
@@ -1424,6 +1485,7 @@ int main(void)
         IN_DIR(test_compaction_is_rare),
         IN_DIR(test_torn),
         IN_DIR(test_flipped_bits),
+        IN_DIR(test_partial),
         IN_DIR(test_stale_blocks),
         IN_DIR(test_garbage),
         IN_DIR(test_newer_format),
