@@ -8,6 +8,7 @@
 enum {
     BARE_DIGITS_MIN = 5,       /* WebLogic numbers with five; a time has more */
     DATE_DIGITS = 8,           /* 20261121 */
+    CANDIDATES_MAX = 100,      /* a name that may be a rotation of so many is no log's */
     TAI64N_LABEL_LEN = 1 + 24, /* cr.yp.to/libtai/tai64.html: '@' and twelve bytes in hex */
 };
 
@@ -130,30 +131,43 @@ bool generation_is_of(struct slice name, struct slice base)
            is_mark(slice_first(slice_from(name, stem.len), longer));
 }
 
+/* Who is asked about candidates, and how often still. */
+struct candidates {
+    bool (*is_base)(void *user, struct slice base);
+    void *user;
+    int left;
+};
+
+static bool is_base_of(struct candidates *c, struct slice base)
+{
+    return c->left-- > 0 && c->is_base(c->user, base);
+}
+
 bool generation_has_base(struct slice name, bool (*is_base)(void *user, struct slice base),
                          void *user)
 {
+    struct candidates c = {is_base, user, CANDIDATES_MAX};
     char base[256]; /* NAME_MAX and a zero */
 
     if (name.len >= sizeof base)
         return false;
-    if (is_of_current(name) && is_base(user, SLICE("current")))
+    if (is_of_current(name) && is_base_of(&c, SLICE("current")))
         return true;
-    for (size_t from = 1; from < name.len; from++) {
+    for (size_t from = 1; from < name.len && c.left > 0; from++) {
         struct slice before = slice_first(name, from), rest = slice_from(name, from);
 
-        if ((is_mark(rest) || is_bare_mark(before, rest)) && is_base(user, before))
+        if ((is_mark(rest) || is_bare_mark(before, rest)) && is_base_of(&c, before))
             return true;
-        if (is_date_before(before) && is_base(user, rest))
+        if (is_date_before(before) && is_base_of(&c, rest))
             return true;
 
         /* The mark before the extension: cut it out. */
-        for (size_t to = from + 2; to < name.len; to++) {
+        for (size_t to = from + 2; to < name.len && c.left > 0; to++) {
             if (name.ptr[to] != '.' || !is_mark((struct slice){name.ptr + from, to - from}))
                 continue;
             memcpy(base, name.ptr, from);
             memcpy(base + from, name.ptr + to, name.len - to);
-            if (is_base(user, (struct slice){base, from + name.len - to}))
+            if (is_base_of(&c, (struct slice){base, from + name.len - to}))
                 return true;
         }
     }

@@ -21,9 +21,11 @@
 /* Whether a name ends as backups do that people make: ".bak", ".old", "~" … */
 bool generation_is_backup(struct slice name);
 
+/* Whether `name` is called as a rotation of `base` is. */
 bool generation_is_of(struct slice name, struct slice base);
 
-/* Calls `is_base` with each name that a rotation may have made `name` from, until it says yes. */
+/* Calls `is_base` with each name that a rotation may have made `name` from, until it says yes; no
+ * more than a hundred times: names that may be of anything are made to keep us busy. */
 bool generation_has_base(struct slice name, bool (*is_base)(void *user, struct slice base),
                          void *user);
 

@@ -171,7 +171,21 @@ static void test_bases(void **state)
             fail_msg("'%s' from '%s'", stories[i].name, base);
         assert_false(generation_has_base(slice_of(stories[i].name), is_none, &asked));
         assert_true(asked > 0 || !has);
+        assert_true(asked <= 30); /* far from where it gives up */
     }
+}
+
+/* Made to be a rotation of thousands of names. */
+static void test_many_marks(void **state)
+{
+    char name[256] = "a";
+    size_t asked = 0;
+
+    (void)state;
+    for (size_t i = 1; i < sizeof name - 1; i++)
+        name[i] = i % 2 == 1 ? '.' : '1';
+    assert_false(generation_has_base(slice_of(name), is_none, &asked));
+    assert_int_equal(asked, 100);
 }
 
 static const struct packed_story {
@@ -233,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stories),
         cmocka_unit_test(test_bases),
+        cmocka_unit_test(test_many_marks),
         cmocka_unit_test(test_packed),
     };
 
