@@ -83,6 +83,9 @@ static bool is_missed(struct follower *f, const struct neighbour *n, const struc
 {
     struct source *of;
 
+    /* Empty, it may be a copy that begins; but not if it was called like the log itself. */
+    if (n->facts.size == 0 && roster_came(f->roster, n->path))
+        return true;
     if ((n->packed != UNPACK_NONE && was_read(f, n)) ||
         copies_judge(f, n->path, n, &of) != COPIES_NONE)
         return false;

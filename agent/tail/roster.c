@@ -193,6 +193,14 @@ bool roster_went(const struct roster *r, const struct name *n, char to[PATH_MAX]
            PATH_MAX;
 }
 
+bool roster_came(const struct roster *r, const char *path)
+{
+    for (const struct list *node = r->all_moves.next; node != &r->all_moves; node = node->next)
+        if (strcmp(CONTAINER_OF(node, const struct roster_move, all)->to, path) == 0)
+            return true;
+    return false;
+}
+
 /* --- the roster --- */
 
 static void roster_turn(struct loop_turn *t)

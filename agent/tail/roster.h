@@ -104,6 +104,9 @@ void roster_found(struct roster *r, struct name *n, int64_t modified_ns);
  * hint: whether it is there is for the caller to see. */
 bool roster_went(const struct roster *r, const struct name *n, char to[PATH_MAX]);
 
+/* During a look: whether inotify says that one of our names was renamed to this path. */
+bool roster_came(const struct roster *r, const char *path);
+
 /* Whether inotify has told of all that happened in a name's directory since the last look. */
 bool roster_is_sure(const struct roster *r, const struct name *n);
 

@@ -117,6 +117,7 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
     struct roster_dir *d = CONTAINER_OF(s, struct roster_dir, sub);
     struct roster *r = d->roster;
     struct name *n;
+    bool meant;
 
     r->overflowed = r->overflowed || (mask & IN_Q_OVERFLOW) != 0;
     if ((mask & IN_Q_OVERFLOW) != 0 || ((mask & IN_ATTRIB) != 0 && text[0] == '\0')) {
@@ -137,20 +138,17 @@ static void dir_event(struct watch_sub *s, uint32_t mask, const char *text)
         dir_want(d, ROSTER_SUBDIRS);
     }
     n = name_find(d, text);
+    meant = n != NULL || name_is_meant(d, text);
+    if (n == NULL && meant)
+        n = name_need(d, text);
     if ((mask & (IN_MOVED_FROM | IN_MOVED_TO)) != 0)
         move_note(d, n, mask, text);
     if (n == NULL) {
-        /* Another file's business, as most in /var/log are. */
-        if (!name_is_meant(d, text)) {
-            if ((mask & IN_CREATE) != 0)
-                dir_copy_event(d, text);
-            return;
-        }
-        n = name_need(d, text);
-        if (n == NULL) {
-            dir_want(d, ROSTER_ALL);
-            return;
-        }
+        if (meant)
+            dir_want(d, ROSTER_ALL); /* out of memory */
+        else if ((mask & IN_CREATE) != 0)
+            dir_copy_event(d, text);
+        return; /* another file's business, as most in /var/log are */
     }
     if ((mask & (IN_CREATE | IN_MOVED_TO)) != 0 && n->appearances < UINT16_MAX)
         n->appearances++;

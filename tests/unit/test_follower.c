@@ -788,6 +788,10 @@ static const struct story names[] = {
     {"rotated unseen, a minute ago, and nothing comes after it",
      "start\n+ b.log 1\n= 1\n+ a.log 2\nmv a.log a.log.1\nstall 60\n= 2\n",
      .globs = {"a.log", "b.log"}},
+    {"rotated unseen while it is empty, and written to after that",
+     "start\nopen a.log\nmv a.log a.log.1\ngo\nw a.log 1\n= 1\n", ONE},
+    {"rotated unseen while it is empty, with another behind it",
+     "start\nopen a.log\nmv a.log a.log.1\n+ a.log 2\n= 2\nw a.log 1\n= 1\n", ONE},
     {"rotated three times unseen",
      "start\n+ a.log 1\n= 1\n+ a.log 2\nmv a.log a.log.1\n+ a.log 3\nmv a.log.1 a.log.2\n"
      "mv a.log a.log.1\n+ a.log 4\nmv a.log.2 a.log.3\nmv a.log.1 a.log.2\nmv a.log a.log.1\n"
