@@ -32,7 +32,7 @@ unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest 
          pattern record rooms sigv4 slice source squeeze steady unpack utf8 when window zone
 tools := parse_lines
 sim   := histories
-fuzz  := answer checkpoint config encoding json pattern split unpack when
+fuzz  := answer checkpoint config encoding json parse pattern split unpack when
 bench := evil floor pace sink
 
 # --- how it is built ---

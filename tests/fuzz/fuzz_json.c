@@ -21,6 +21,8 @@ static void check_string(struct slice raw)
     struct buf text, json, again;
     struct json_token t;
     struct json j;
+    size_t plain_len;
+    char *plain;
 
     buf_init(&text, 3 * raw.len);
     buf_init(&json, json_string_size_max(3 * raw.len));
@@ -35,6 +37,13 @@ static void check_string(struct slice raw)
     json_init(&j, buf_slice(&json));
     assert(json_next(&j, &t) == 0 && t.type == JSON_STRING);
     assert(json_text_equal(t.text, buf_slice(&text)));
+    plain = malloc(raw.len + 1);
+    assert(plain != NULL);
+    plain_len = (size_t)(json_put_unescaped(plain, raw) - plain);
+    assert(plain_len <= raw.len);
+    if (utf8_valid(raw))
+        assert(slice_equal(buf_slice(&text), (struct slice){plain, plain_len}));
+    free(plain);
     assert(json_unescape(t.text, &again) == 0);
     assert(slice_equal(buf_slice(&text), buf_slice(&again)));
     assert(json_next(&j, &t) == 0 && t.type == JSON_END);
@@ -72,6 +81,26 @@ static int read_all(struct slice in, size_t skip_at)
     return 0;
 }
 
+/* A whole value, made compact, means the same and cannot be made more compact. */
+static void check_compact(struct slice value)
+{
+    size_t most = json_compact_size_max(value);
+    char *once = malloc(most + 1), *twice = malloc(most + 1);
+    struct slice compact = {once, 0};
+    struct json j;
+
+    assert(once != NULL && twice != NULL);
+    compact.len = (size_t)(json_put_compact(once, value) - once);
+    assert(compact.len <= most);
+    json_init(&j, compact);
+    assert(json_skip(&j) == 0 && j.rest.len == 0);
+    assert(utf8_valid(compact) && json_compact_size_max(compact) == compact.len);
+    assert((size_t)(json_put_compact(twice, compact) - twice) == compact.len);
+    assert(memcmp(once, twice, compact.len) == 0);
+    free(once);
+    free(twice);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice in = {(const char *)data, size};
@@ -81,8 +110,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     /* Skipping judges as strictly as reading. */
     json_init(&j, in);
-    if (whole == 0)
+    if (whole == 0) {
         assert(json_skip(&j) == 0);
+        check_compact(in);
+    }
     for (size_t at = 0; at < 8; at++)
         assert(read_all(in, at) == whole);
 
@@ -93,6 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)json_text_equal(in, buf_slice(&b));
     buf_reset(&b);
     assert(json_append_string(&b, in) == 0);
+    assert(b.len == json_string_size(in));
     json_init(&j, buf_slice(&b));
     assert(json_skip(&j) == 0);
     buf_done(&b);

@@ -454,6 +454,115 @@ static void what_is_written_is_read_back(void **state)
     buf_done(&again);
 }
 
+/* Sixteen bytes are looked at at once: what is special is seen at each place, whatever the length. */
+static void a_special_byte_is_seen_everywhere(void **state)
+{
+    static const struct {
+        char byte;
+        const char *json;
+    } specials[] = {
+        {'"', "\\\""}, {'\\', "\\\\"}, {'\n', "\\n"}, {'\x1f', "\\u001f"}, {'\xff', FFFD}};
+    char text[70], expected[100];
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, sizeof expected);
+    for (size_t len = 1; len < sizeof text; len++) {
+        for (size_t at = 0; at < len; at++) {
+            for (size_t i = 0; i < ARRAY_LEN(specials); i++) {
+                char *exact = malloc(len); /* for the sanitizer */
+                int n;
+
+                assert_non_null(exact);
+                memset(text, 'x', sizeof text);
+                n = snprintf(expected, sizeof expected, "\"%.*s%s%.*s\"", (int)at, text,
+                             specials[i].json, (int)(len - at - 1), text);
+                memset(exact, 'x', len);
+                exact[at] = specials[i].byte;
+                buf_done(&b);
+                buf_init(&b, (size_t)n); /* nothing to spare */
+                assert_int_equal(json_string_size((struct slice){exact, len}), (size_t)n);
+                assert_int_equal(json_append_string(&b, (struct slice){exact, len}), 0);
+                assert_true(slice_equal(buf_slice(&b), (struct slice){expected, (size_t)n}));
+                free(exact);
+            }
+        }
+    }
+    buf_done(&b);
+}
+
+static const struct compact {
+    struct slice value, compact;
+} compacts[] = {
+    {SLICE("1"), SLICE("1")},
+    {SLICE(" null "), SLICE("null")},
+    {SLICE("\"x\""), SLICE("\"x\"")},
+    {SLICE("[ ]"), SLICE("[]")},
+    {SLICE("{\t}"), SLICE("{}")},
+    {SLICE("[ 1 , -2.50E+1 , true , false , null ]"), SLICE("[1,-2.50E+1,true,false,null]")},
+    {SLICE("{ \"a\" : [ { } , [ ] ] , \"b\" : { \"c\" : 1 , \"d\" : 2 } }"),
+     SLICE("{\"a\":[{},[]],\"b\":{\"c\":1,\"d\":2}}")},
+    {SLICE("[[],[[],{}],{\"a\":[]},\"  \"]"), SLICE("[[],[[],{}],{\"a\":[]},\"  \"]")},
+    {SLICE("\"\\u0041\\/\\u00e9\\u000a\\u0001\\\"\\\\\\u0022\\u005c\\t\""),
+     SLICE("\"A/\xc3\xa9\\n\\u0001\\\"\\\\\\\"\\\\\\t\"")},
+    {SLICE("\"\\ud83d\\ude00 \\ud83d \xff\xe2\x82\""),
+     SLICE("\"\xf0\x9f\x98\x80 " FFFD " " FFFD FFFD "\"")},
+    {SLICE("{\"\\u006b\":\"\xff\xff\xff\"}"), SLICE("{\"k\":\"" FFFD FFFD FFFD "\"}")},
+};
+
+static void a_value_is_written_compactly(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(compacts); i++) {
+        size_t most = json_compact_size_max(compacts[i].value);
+        char *room = malloc(most); /* what is promised to be enough, for the sanitizer */
+        char *end;
+
+        assert_non_null(room);
+        end = json_put_compact(room, compacts[i].value);
+        assert_true((size_t)(end - room) <= most);
+        if (!slice_equal((struct slice){room, (size_t)(end - room)}, compacts[i].compact))
+            fail_msg("%.*s, not %.*s", (int)(end - room), room, SLICE_ARG(compacts[i].compact));
+        free(room);
+    }
+    assert_int_equal(json_compact_size_max(SLICE("[\"\xc3\xa9\"]")), 6);
+    assert_int_equal(json_compact_size_max(SLICE("\"\xff\"")), 9);
+}
+
+static void escapes_are_undone_in_place_of_bytes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(escapes); i++) {
+        char *room = malloc(MAX(escapes[i].raw.len, (size_t)1));
+        char *end;
+
+        assert_non_null(room);
+        end = json_put_unescaped(room, escapes[i].raw);
+        assert_true(slice_equal((struct slice){room, (size_t)(end - room)}, escapes[i].text));
+        free(room);
+    }
+}
+
+static void what_is_too_deep_is_not_just_wrong(void **state)
+{
+    char text[JSON_DEPTH_MAX + 2];
+    struct json_token t;
+    struct json j;
+
+    (void)state;
+    memset(text, '[', sizeof text);
+    text[JSON_DEPTH_MAX] = ']';
+    for (size_t i = 0; i < 2; i++) {
+        json_init(&j, (struct slice){text, sizeof text});
+        assert_int_equal(json_skip(&j), -EBADMSG);
+        assert_int_equal(json_is_too_deep(&j), i == 1);
+        assert_int_equal(json_next(&j, &t), -EBADMSG);
+        assert_int_equal(json_leave(&j), -EBADMSG);
+        assert_int_equal(json_is_too_deep(&j), i == 1);
+        text[JSON_DEPTH_MAX] = '['; /* the second time */
+    }
+}
+
 static void the_bound_is_met_and_does_not_overflow(void **state)
 {
     struct buf b;
@@ -482,6 +591,10 @@ int main(void)
         cmocka_unit_test(bytes_that_are_no_utf8_are_replaced),
         cmocka_unit_test(strings_are_written_whole),
         cmocka_unit_test(what_is_written_is_read_back),
+        cmocka_unit_test(a_special_byte_is_seen_everywhere),
+        cmocka_unit_test(a_value_is_written_compactly),
+        cmocka_unit_test(escapes_are_undone_in_place_of_bytes),
+        cmocka_unit_test(what_is_too_deep_is_not_just_wrong),
         cmocka_unit_test(the_bound_is_met_and_does_not_overflow),
     };
 
