@@ -33,7 +33,7 @@ unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest 
 tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config encoding json parse pattern split unpack when
-bench := evil floor pace sink
+bench := evil floor pace parse sink
 
 # --- how it is built ---
 

@@ -562,15 +562,55 @@ static char *put_special(char *to, const char **from, const char *end)
     return to;
 }
 
+/* Is one of a word's bytes special? */
+static bool has_special(uint64_t word)
+{
+    return (below(word, 0x20) | below(word ^ ONES * '"', 1) | below(word ^ ONES * '\\', 1) |
+            (word & HIGHS)) != 0;
+}
+
+/* Copies fewer than sixteen bytes if none of them is special: in two pieces that may overlap, because
+ * most names and values are so short. */
+static bool copy_short(char *to, const char *from, size_t n)
+{
+    if (n >= sizeof(uint64_t)) {
+        uint64_t first, last;
+
+        memcpy(&first, from, sizeof first);
+        memcpy(&last, from + n - sizeof last, sizeof last);
+        if (has_special(first) || has_special(last))
+            return false;
+        memcpy(to, &first, sizeof first);
+        memcpy(to + n - sizeof last, &last, sizeof last);
+    } else if (n >= sizeof(uint32_t)) {
+        uint32_t first, last;
+
+        memcpy(&first, from, sizeof first);
+        memcpy(&last, from + n - sizeof last, sizeof last);
+        if (has_special((uint64_t)last << 32 | first))
+            return false;
+        memcpy(to, &first, sizeof first);
+        memcpy(to + n - sizeof last, &last, sizeof last);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            if ((uint8_t)from[i] >= 0x80 || escapes[(uint8_t)from[i]] != 0)
+                return false;
+            to[i] = from[i];
+        }
+    }
+    return true;
+}
+
 static char *put_text(char *to, const char *from, const char *end)
 {
     for (;;) {
         copy_plain(&to, &from, end);
         /* What is left is fewer than sixteen, or begins with a special one. */
-        while (from < end && (uint8_t)*from < 0x80 && escapes[(uint8_t)*from] == 0)
+        if (end - from < (ptrdiff_t)(2 * sizeof(uint64_t)) &&
+            copy_short(to, from, (size_t)(end - from)))
+            return to + (end - from);
+        while ((uint8_t)*from < 0x80 && escapes[(uint8_t)*from] == 0)
             *to++ = *from++;
-        if (from == end)
-            return to;
         to = put_special(to, &from, end);
     }
 }
