@@ -1,5 +1,6 @@
 #include "record/when.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -165,6 +166,7 @@ static int32_t days_in_month(int32_t year, int32_t month)
 {
     static const int8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
 
+    assert(month >= 1 && month <= 12); /* a format without a month is refused at birth */
     return days[month - 1] + (month == 2 && is_leap(year) ? 1 : 0);
 }
 

@@ -35,7 +35,8 @@
  *     %n %t and white space: blanks or tabs, at least one.
  *
  * Names are English, in any case.  Numbers take as many digits as there are, up to their most; so
- * %H%M reads 0930 but not 930.  Minutes and seconds that are not said are 0.
+ * %H%M reads 0930 but not 930.  In the words they have two, as programs write them, but for the day
+ * where a name of the month is before it.  Minutes and seconds that are not said are 0.
  *
  * Errors: 0 or -errno.  Reading and writing allocate nothing.  Thinks: no I/O. */
 #ifndef WHEN_H

@@ -175,7 +175,7 @@ static int ask_all_of(struct zone *z, struct slice name)
     char *was = getenv("TZ");
     int r;
 
-    if (was != ours + 3 && putenv(ours) != 0)
+    if (putenv(ours) != 0) /* in place of what was there, if something was */
         return -ENOMEM;
     (void)snprintf(ours, sizeof ours, "TZ=:%.*s", SLICE_ARG(name));
     tzset();

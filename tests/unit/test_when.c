@@ -58,6 +58,10 @@ static const struct story {
     {"rfc3339", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"},
     {"rfc3339", "1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.5Z"},
     {"rfc3339", "", NULL},
+    {"rfc3339", "2024-1-11T22:14:15Z", NULL},
+    {"rfc3339", "2024-10-1T22:14:15Z", NULL},
+    {"rfc3339", "2024-10- 1T22:14:15Z", NULL},
+    {"rfc3339", "2024-10-11T2:14:15Z", NULL},
     {"rfc3339", " ", NULL},
     {"rfc3339", "2024-10-11", NULL},
     {"rfc3339", "2024-10-11T", NULL},
@@ -123,6 +127,7 @@ static const struct story {
     {"httpd", "01/jan/2000:00:00:00 +0000", "2000-01-01T00:00:00Z"},
     {"httpd", "10/Okt/2000:13:55:36 -0700", NULL},
     {"httpd", "10/Oct/2000:13:55:36", NULL},
+    {"httpd", "1/Oct/2000:13:55:36 -0700", NULL},
     {"httpd", "[10/Oct/2000:13:55:36 -0700]", NULL},
 
     {"apache_error", "Fri Sep 09 10:42:29.902022 2011", "2011-09-09T10:42:29.902022+02:00"},
@@ -357,6 +362,23 @@ static void the_year_that_is_missing_is_that_of_the_zone(void **state)
         when_format_free(rfc3339);
         zone_free(zone);
     }
+}
+
+/* A week ahead is next year already there, but not yet in UTC. */
+static void the_year_may_be_the_next_in_the_zone_only(void **state)
+{
+    const int64_t now_ns = INT64_C(1735036200) * NS; /* 2024-12-24T10:30:00Z */
+    struct when_format *f;
+    struct zone *zone;
+    struct when w;
+
+    (void)state;
+    assert_int_equal(zone_new(SLICE("+14:00"), &zone), 0);
+    f = format_of("syslog", zone);
+    assert_int_equal(when_read(f, SLICE("Jan  1 00:10:00"), now_ns, &w), 0);
+    assert_int_equal(w.utc_s, INT64_C(1735639800)); /* 2024-12-31T10:10:00Z */
+    when_format_free(f);
+    zone_free(zone);
 }
 
 static const struct {
@@ -596,6 +618,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(formats_that_tell_no_time_are_refused),
         cmocka_unit_test(the_year_that_is_missing_is_the_latest_that_fits),
         cmocka_unit_test(the_year_that_is_missing_is_that_of_the_zone),
+        cmocka_unit_test(the_year_may_be_the_next_in_the_zone_only),
         cmocka_unit_test(any_now_will_do),
         cmocka_unit_test(times_are_written),
         cmocka_unit_test(days_follow_each_other),

@@ -102,6 +102,19 @@ static void what_is_no_zone_is_refused(void **state)
     }
 }
 
+static void the_database_is_where_glibc_looks(void **state)
+{
+    struct zone *z = NULL;
+
+    (void)state;
+    assert_int_equal(setenv("TZDIR", "/usr/share/zoneinfo/Europe", 1), 0);
+    assert_int_equal(zone_new(SLICE("Europe/Berlin"), &z), -ENOENT);
+    z = zone_of("Berlin");
+    assert_int_equal(zone_offset_utc(z, FORWARD_S), 7200);
+    zone_free(z);
+    assert_int_equal(unsetenv("TZDIR"), 0);
+}
+
 static void clocks_go_forward_and_back(void **state)
 {
     static const struct {
@@ -249,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plain_offset_is_always_the_same),
         cmocka_unit_test(what_is_no_zone_is_refused),
+        cmocka_unit_test(the_database_is_where_glibc_looks),
         cmocka_unit_test(clocks_go_forward_and_back),
         cmocka_unit_test(hours_that_are_skipped_or_come_twice),
         cmocka_unit_test(changes_that_undo_each_other_are_seen),
