@@ -171,7 +171,7 @@ static int32_t days_in_month(int32_t year, int32_t month)
 }
 
 /* The days from 1970-01-01 to a date in the years 1 to 9999.  After Howard Hinnant, "chrono-
- * Compatible Low-Level Date Algorithms": years begin in March, so that the leap day is their last. */
+ * Compatible Low-Level Date Algorithms": years begin in March; the leap day is their last. */
 static int64_t days_of_date(int32_t year, int32_t month, int32_t day)
 {
     uint32_t y = (uint32_t)(month > 2 ? year : year - 1);
@@ -226,8 +226,8 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-/* People write numbers with one digit or two.  What our words stand for is written by programs, which
- * write two, but for the day in places (%e). */
+/* People write numbers with one digit or two.  What our words stand for is written by programs,
+ * which write two, but for the day in places (%e). */
 static void add(struct when_format *f, enum step step, char c)
 {
     uint8_t digits_min = f->is_word && c != 'e' ? 2 : 1;

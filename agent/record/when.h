@@ -14,8 +14,8 @@
  *
  *     rfc3339       2024-10-11T22:14:15.123+02:00; also with a blank or "t" for the T, a comma for
  *                   the point, +0200, +02, z, or no zone at all
- *     epoch         1728677655.123; also epoch_ms, epoch_us, epoch_ns, which have no fraction; may be
- *                   negative
+ *     epoch         1728677655.123; also epoch_ms, epoch_us, epoch_ns, which have no fraction; may
+ *                   be negative
  *     httpd         10/Oct/2000:13:55:36 -0700
  *     apache_error  Fri Sep 09 10:42:29.902022 2011; the fraction may be missing
  *     syslog        Oct  1 22:14:15; also "Oct 1", "Oct 01", "Oct 1 2024", and a fraction

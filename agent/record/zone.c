@@ -12,8 +12,8 @@
 enum {
     NAME_LEN_MAX = 64, /* the longest in the database has half of that */
 
-    /* The time between two looks for a change.  Changes that undo each other between two looks would
-     * be missed: the closest pair in the database (2025b) is not quite 7 days apart, in Brazil. */
+    /* The time between two looks for a change.  Changes that undo each other between two looks
+     * would be missed: the closest in the database (2025b) are not quite 7 days apart: Brazil. */
     LOOK_S = 2 * 86400,
 };
 
@@ -67,7 +67,7 @@ static int read_offset(struct slice name, int32_t *ret)
     return 0;
 }
 
-/* Whether the database has the zone.  glibc would not say: it takes what it does not know for UTC. */
+/* Whether the database has the zone.  glibc would not say: what it does not know is UTC to it. */
 static int find(struct slice name)
 {
     const char *dir = getenv("TZDIR"); /* as glibc does */
@@ -122,8 +122,8 @@ static int add_change(struct zone *z, int64_t utc_s, int32_t before_s, int32_t a
         z->cap = cap;
     }
 
-    /* Put forward, clocks skip from utc + before to utc + after; put back, they show what is between
-     * utc + after and utc + before twice.  Both are read with the offset from before. */
+    /* Put forward, clocks skip from utc + before to utc + after; put back, they show what is
+     * between utc + after and utc + before twice.  Both are read with the offset from before. */
     z->changes[z->count++] = (struct change){
         .utc_s = utc_s,
         .local_s = utc_s + (before_s > after_s ? before_s : after_s),
