@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "json.h"
 #include "buf.h"
+#include "json.h"
 #include "random.h"
 #include "utf8.h"
 #include "util.h"
