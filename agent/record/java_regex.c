@@ -860,8 +860,6 @@ static int parse_class(struct parser *p, struct set *ret)
 
         if (at_end(p)) {
             r = refuse(p, -EINVAL, "a '[' lacks its ']'");
-        } else if (c == '#' && (p->flags & FLAG_COMMENTS)) {
-            r = refuse(p, -ENOTSUP, "a comment in a class is not supported");
         } else if (c == ']' && any) {
             p->at++;
             break;

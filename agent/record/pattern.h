@@ -1,18 +1,19 @@
 /* pattern -- a regular expression of PCRE2, and how much of our time it may take.
  *
  *   1. Nothing allocates once a pattern is warm (without JIT: once it met its deepest text).
- *   2. No call costs more than about 2 ms of CPU; only a text of more than some 37 KiB may cost more,
- *      up to 50 ns per byte, or nobody could match a line of 1 MiB at all.  What would cost more
- *      is given up with -ETIME.  Work is counted, not timed: the same text gets the same answer on
- *      a busy machine and after a restart.  pattern.c says how.
+ *   2. No call costs more than about 2 ms of CPU; only a text of more than some 37 KiB may cost
+ *      more, up to 50 ns per byte, or nobody could match a line of 1 MiB at all.  What would cost
+ *      more is given up with -ETIME.  Work is counted, not timed: the same text gets the same
+ *      answer on a busy machine and after a restart.  pattern.c says how.
  *   3. With JIT and without, a pattern finds the same; only what is given up may differ.
  *
- * Bytes or characters.  A pattern that can do with ASCII works on bytes: `.` is one byte, and a line
- * with a stray Latin-1 byte still matches `.*`.  It works on characters (UTF-8) if it has a byte
- * above 0x7f, \p, \P, \X, \R, \h, \H, \v, \V, \N{...}, \x{...} or \o{...} above 0xff or
- * (*UTF), or with PATTERN_UTF; then a byte that is no UTF-8 is matched by nothing, not even by `.`,
- * and no match reaches across it (and there is no JIT for such texts, PCRE2's has a bug).  In both ways \d, \w, \s and \b know ASCII only, unless the
- * pattern begins with (*UCP).
+ * Bytes or characters.  A pattern that can do with ASCII works on bytes: `.` is one byte, and a
+ * line with a stray Latin-1 byte still matches `.*`.  It works on characters (UTF-8) if it has a
+ * byte above 0x7f, \p, \P, \X, \R, \h, \H, \v, \V, \N{...}, \x{...} or \o{...} above 0xff
+ * or (*UTF), or with PATTERN_UTF; then a byte that is no UTF-8 is matched by nothing, not even by
+ * `.`, and no match reaches across it (and such texts are matched without JIT, whose way with them
+ * is wrong up to PCRE2 10.42).  In both ways \d, \w, \s and \b know ASCII only, unless the pattern
+ * begins with (*UCP).
  *
  * What PCRE2 knows and we refuse: \C (half a character), and \G (where the last match ended), which
  * has no meaning for a single match and hardly one for a replacement.
@@ -95,9 +96,9 @@ void pattern_scan_init(struct pattern_scan *s, struct slice text);
 int pattern_scan_next(struct pattern_scan *s, struct pattern *p, struct slice *ret_groups);
 
 /* Understands a replacement for what `p` matches: $1, ${1}, $name and ${name} are groups (nothing
- * if they took no part), $0 is the whole match, $$ is a dollar, and everything else is itself.  Gives
- * *ret, which does not need `p` any longer but fits no other.  Errors: -EINVAL (no such group, bad
- * syntax; *ret_error says), -ENOMEM. */
+ * if they took no part), $0 is the whole match, $$ is a dollar, and everything else is itself.
+ * Gives *ret, which does not need `p` any longer but fits no other.  Errors: -EINVAL (no such
+ * group, bad syntax; *ret_error says), -ENOMEM. */
 int replacement_new(const struct pattern *p, struct slice text, struct replacement **ret,
                     struct pattern_error *ret_error);
 

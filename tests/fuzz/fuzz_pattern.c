@@ -1,7 +1,7 @@
-/* fuzz_pattern -- any pattern, any text, any replacement: with JIT and without comes the same, within
- * the limits, and a replacement is what pcre2_substitute makes of it.
+/* fuzz_pattern -- any pattern, any text, any replacement: with JIT and without comes the same,
+ * within the limits, and a replacement is what pcre2_substitute makes of it.
  *
- * Three bytes say the flags, how long the pattern is and how long the replacement; the text follows. */
+ * Three bytes say the flags, how long the pattern is, and the replacement; the text follows. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 
 #include "record/pattern.h"
@@ -104,8 +104,8 @@ static void check_replace(struct pattern *jit, struct pattern *plain, struct sli
         assert(n == m);
         assert(slice_equal(buf_slice(&a), buf_slice(&b)));
     }
-    /* After an empty match it steps over CRLF where that is a newline; and anchored at the beginning
-     * means to it: where the last match ended. */
+    /* After an empty match it steps over CRLF where that is a newline, and what is anchored at the
+     * beginning it takes for anchored where the last match ended. */
     if (n > 0 && (!pattern_is_utf(jit) || utf8_valid(text)) && !has(pattern, "(*") &&
         (flags & (PATTERN_START | PATTERN_WHOLE)) == 0) {
         int k = reference(pattern, flags, pattern_is_utf(jit), text, with, expected, &len);

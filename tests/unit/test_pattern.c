@@ -504,7 +504,8 @@ static void nothing_allocates(void **state)
 
 /* First of all tests: PCRE2 reuses executable memory that it already has.
  *
- * systemd's MemoryDenyWriteExecute does it with a filter; the kernel has a switch of its own since 6.3. */
+ * systemd's MemoryDenyWriteExecute does it with a filter; the kernel has a switch for it as
+ * well, since 6.3. */
 static void without_executable_memory_it_works_as_well(void **state)
 {
     enum { MDWE = 65, REFUSE_EXEC_GAIN = 1, SKIPPED = 77 };
