@@ -1,7 +1,9 @@
 /* Those that judge what becomes of lines: patterns, times, fields. */
 #include "run/judge.h"
 
+#include "buf.h"
 #include "json.h"
+#include "record/java_regex.h"
 #include "record/pattern.h"
 #include "record/when.h"
 #include "record/zone.h"
@@ -11,6 +13,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { JAVA_PATTERN_MAX = 1024 * 1024 }; /* what a translation may come to */
 
 const char *judge_delimiter(const char *text)
 {
@@ -159,8 +163,24 @@ const char *judge_groups(const char *pattern, size_t name_count, char why[static
 
 const char *judge_java_pattern(const char *text, char why[static JUDGE_WHY_SIZE])
 {
-    (void)why;
-    return judge_utf8(text);
+    struct pattern_error error;
+    const char *wrong = judge_utf8(text);
+    struct buf to;
+    int r;
+
+    if (wrong != NULL)
+        return wrong;
+    buf_init(&to, JAVA_PATTERN_MAX);
+    r = java_regex_translate(slice_of(text), &to, &error);
+    buf_done(&to);
+    if (r == -EINVAL)
+        return wrong_at("a pattern of Java's", text, error.offset, error.text, why);
+    if (r == -ENOTSUP)
+        return wrong_at("a pattern of Java's that we can say in our words", text, error.offset,
+                        error.text, why);
+    if (r == -EMSGSIZE)
+        return "is too long when it is translated; make it shorter";
+    return r < 0 ? "cannot be compiled: out of memory" : NULL;
 }
 
 const char *judge_time_format(const char *text, char why[static JUDGE_WHY_SIZE])

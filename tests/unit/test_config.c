@@ -423,6 +423,14 @@ static const struct story {
      "flows[0].remove", "beside convert", 0},
     {IN_FLOW("convert = ( { format = \"java_brackets\"; } ); rename = { a = \"b\"; };"), 2,
      "flows[0].rename", "beside convert", 0},
+    {IN_FLOW("convert = ( { format = \"java_csv\"; fields = [ \"a\" ]; delimiter = \"a(\"; } );"),
+     2, "flows[0].convert[0].delimiter", "'a(' is not a pattern of Java's: ", 0},
+    {IN_FLOW("convert = ( { format = \"java_log\"; log = \"SYSLOG\"; fields = [ \"a\" ];\n"
+             "match = \"*\"; } );"),
+     3, "flows[0].convert[0].match", "at character 1", 0},
+    {IN_FLOW(
+         "convert = ( { format = \"java_csv\"; fields = [ \"a\" ]; delimiter = \"a\\\\G\"; } );"),
+     2, "flows[0].convert[0].delimiter", "that we can say in our words", 0},
 
     /* records */
     {IN_FLOW("join = \"kpl\";"), 2, "flows[0].join", "not in this version", 0},
@@ -819,6 +827,7 @@ static const char *const good_flows[] = {
     "output = \"raw\"; redact = ( { pattern = \"a\"; } ); include = [ \"a\" ]; drop = [ ];",
     "convert = ( { format = \"java_singleline\"; } ); redact = ( { pattern = \"a\"; } );",
     "compress = \"gzip\"; compress_level = 9;",
+    "convert = ( { format = \"java_csv\"; fields = [ \"a\" ]; delimiter = \"[a-z&&[^b]]\"; } );",
     "include = [ \"\\xC3\\xA4\", \"\\\\p{L}\" ];",
 };
 
