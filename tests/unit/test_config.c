@@ -306,6 +306,8 @@ static const struct story {
      "without parse.format", 0},
     {IN_FLOW("parse = { time = { output = \"epoch\"; }; };"), 2, "flows[0].parse.time.output",
      "without parse.format", 0},
+    {IN_FLOW("parse = { format = \"json\"; time = { formt = \"epoch\"; }; };"), 2,
+     "flows[0].parse.time.formt", "did you mean 'parse.time.format'?", 0},
 
     /* redact */
     {IN_FLOW("redact = { pattern = \"a\"; };"), 2, "flows[0].redact",
@@ -684,7 +686,7 @@ static const char shaping[] = REGION
     "  include = [ \"a\", \"b|c\" ]; drop = ( \"d\" );\n"
     "  redact = ( { pattern = \"(?<x>\\\\d)1\"; replace = \"${x}$$\"; }, { pattern = \"e\"; } );\n"
     "  add = { text = \"${HOSTNAME}\"; n = -3; big = 3000000000; x = 1.5; e = 1e20; yes = true;\n"
-    "    zero = -0.0; hex = 0x10; third = 0.1; empty = \"\"; };\n"
+    "    zero = -0.0; hex = 0x10; third = 0.30000000000000004; empty = \"\"; };\n"
     "  keep = [ \"a\" ]; rename = ( { value = \"@a\"; name = \"a\"; } ); output = \"json\";\n"
     "  newline = false; join = \"lines\"; join_bytes = \"1MiB\"; compress = \"zstd\";\n"
     "  compress_level = 22; on_oversize = \"split\"; key = \"field:a\"; },\n"
@@ -710,7 +712,7 @@ static void check_pairs(const struct config_pairs *p)
         {"yes", "true", true},
         {"zero", "0", true},
         {"hex", "16", true},
-        {"third", "0.1", true},
+        {"third", "0.30000000000000004", true},
         {"empty", "", false},
     };
 
@@ -822,6 +824,8 @@ static const char *const good_flows[] = {
     "parse = { format = \"json\"; }; rename = { a = \"b\"; b = \"a\"; };",
     "add = { a = 1; }; rename = { a = \"b\"; };",
     "add = ( { name = \"true\"; value = true; }, { name = \"a b\"; value = \"$ {\"; } );",
+    "add = ( { name = \"true\"; value = 1; } );",
+    "add = ( { name = \"*a-b_1\"; value = 0.30000000000000004; } );",
     "add = [ ]; redact = [ ]; convert = ( );",
     "output = \"json\"; keep = [ \"a\" ];",
     "output = \"raw\"; redact = ( { pattern = \"a\"; } ); include = [ \"a\" ]; drop = [ ];",
