@@ -28,9 +28,9 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           judge_lines lane log look loop mistakes outfit scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest encoding \
-         endpoint escape fields follower generation glob heap java_regex json kinesis ledger \
-         map parse pattern record rooms sigv4 slice source squeeze steady unpack utf8 when \
-         window zone
+         endpoint escape fields follower generation glob heap java java_regex json kinesis \
+         ledger map parse pattern record rooms sigv4 slice source squeeze steady unpack utf8 \
+         when window zone
 tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config encoding java_regex json parse pattern split unpack when
