@@ -45,10 +45,11 @@ static const struct config_key rows[] = {
      .meaning = "java_csv, java_log: names of the columns or groups", .judge = judge_field_name,
      .empties = true},
     {"pretty", CONFIG_FLAG, AT(pretty), "false", 0, 0,
-     .meaning = "java_csv, java_log: whether JSON is written in several lines"},
+     .meaning = "all but java_singleline and java_brackets: whether JSON is written in several "
+                "lines"},
     {"log", CONFIG_WORD, AT(log), NULL, 0, 0, .meaning = "java_log: the format of the lines",
      .words = logs},
-    {"match", CONFIG_TEXT, AT(match), NULL, 1, 4095,
+    {"match", CONFIG_TEXT, AT(match), NULL, 0, 4095,
      .meaning = "java_log: Java regex instead of the format's own", .inspect = judge_java_pattern},
     {"metadata", CONFIG_TEXT, AT(metadata), NULL, 1, TEXT_MAX,
      .meaning = "java_metadata: JSON that is put beside the line", .judge = judge_json},
@@ -67,7 +68,8 @@ static const struct {
     {"escape_newline", 1U << CONFIG_JAVA_SINGLELINE},
     {"delimiter", 1U << CONFIG_JAVA_CSV},
     {"fields", 1U << CONFIG_JAVA_CSV | 1U << CONFIG_JAVA_LOG},
-    {"pretty", 1U << CONFIG_JAVA_CSV | 1U << CONFIG_JAVA_LOG},
+    {"pretty", 1U << CONFIG_JAVA_CSV | 1U << CONFIG_JAVA_LOG | 1U << CONFIG_JAVA_METADATA |
+                   1U << CONFIG_JAVA_EC2_METADATA},
     {"log", 1U << CONFIG_JAVA_LOG},
     {"match", 1U << CONFIG_JAVA_LOG},
     {"metadata", 1U << CONFIG_JAVA_METADATA},
@@ -105,9 +107,10 @@ static const char *judge_log(const struct config_convert *c, const char **ret_pa
                "\"COMMONAPACHELOG\" or another of its formats";
     *ret_path = "fields";
     if (c->match != NULL)
-        return c->fields.count > 0 ? NULL
-                                   : "is missing here; match needs the names of its groups: write "
-                                     "fields = [ \"...\" ]";
+        return c->fields.count > 0 || strchr(c->match, '(') == NULL
+                   ? NULL
+                   : "is missing here; match needs the names of its groups: write fields = [ "
+                     "\"...\" ]";
     if (c->fields.count == 0 || c->fields.count == log_fields[c->log])
         return NULL;
     (void)snprintf(why, CONFIG_WHY_SIZE,
