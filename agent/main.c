@@ -6,6 +6,7 @@
 #include "run/checkpoint_command.h"
 #include "run/config.h"
 #include "run/explain.h"
+#include "run/import.h"
 #include "run/lane.h"
 #include "run/log.h"
 #include "run/loop.h"
@@ -45,6 +46,7 @@ static int usage(FILE *to)
           "  kinetail check [--print]    report every mistake in the configuration\n"
           "  kinetail explain [FILE...]  what would become of these lines; sends nothing (--help)\n"
           "  kinetail checkpoint ...     the positions: list, show, set, verify (--help)\n"
+          "  kinetail import FILE        agent.json of the Java agent as our configuration\n"
           "  kinetail version            say which version this is\n"
           "\n"
           "  -c, --config FILE           the configuration (default /etc/kinetail/kinetail.conf)\n"
@@ -196,6 +198,11 @@ static int command_explain(const struct options *o)
     return explain_command(o->rest_count + 1, o->rest - 1, o->config);
 }
 
+static int command_import(const struct options *o)
+{
+    return import_command(o->rest_count, o->rest);
+}
+
 static int command_version(const struct options *o)
 {
     (void)o;
@@ -218,6 +225,7 @@ static const struct command {
     {"check", command_check, false},
     {"checkpoint", command_checkpoint, true},
     {"explain", command_explain, true},
+    {"import", command_import, true},
     {"version", command_version, false},
     {"help", command_help, false},
 };
