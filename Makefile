@@ -22,19 +22,20 @@ record := cri events fields java java_json java_regex java_text key mill mill_gr
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint http kinesis window
-keep   := checkpoint facts folders ledger state
+keep   := checkpoint dead facts folders ledger state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
           config_pairs config_rules config_texts explain flow flow_open flow_read guess import \
           import_convert import_flow import_json import_read judge judge_lines lane log look \
           loop mistakes outfit scribe setup sheet units
 
-unit  := arena backoff base64 batch buf checkpoint config crc32c deliver digest encoding \
+unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver digest encoding \
          endpoint escape fields follower generation glob heap java java_regex json kinesis \
          ledger map parse pattern record rooms sigv4 slice source squeeze steady unpack utf8 \
          when window zone
 tools := parse_lines
 sim   := histories
-fuzz  := answer checkpoint config encoding java_regex json parse pattern split unpack when
+fuzz  := answer checkpoint config dead encoding java_regex json parse pattern split unpack \
+         when
 bench := evil floor pace parse sink
 
 # --- how it is built ---
