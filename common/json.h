@@ -92,7 +92,10 @@ int json_append_string(struct buf *to, struct slice text);
 
 /* What json_append_string appends at most for `n` bytes: a control character is six.
  * SIZE_MAX if that is no number. */
-size_t json_string_size_max(size_t n);
+static inline size_t json_string_size_max(size_t n)
+{
+    return n > (SIZE_MAX - 2) / 6 ? SIZE_MAX : 2 + n * 6;
+}
 
 /* What json_append_string appends for this text. */
 size_t json_string_size(struct slice text);

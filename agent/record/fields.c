@@ -96,14 +96,11 @@ int fields_set(struct fields *f, struct slice name, struct slice value, enum fie
     return 0;
 }
 
-/* The place of the first field of that name among the first `n`, or n. */
-static size_t find_before(const struct fields *f, size_t n, struct slice name)
+/* Looks at the first bytes before it calls anybody: most names differ there. */
+static bool same_name(const struct field *a, const struct field *b)
 {
-    size_t i = 0;
-
-    while (i < n && !slice_equal(f->items[i].name, name))
-        i++;
-    return i;
+    return a->name.len == b->name.len && (a->name.len == 0 || (a->name.ptr[0] == b->name.ptr[0] &&
+                                                               slice_equal(a->name, b->name)));
 }
 
 static void merge_few(struct fields *f)
@@ -111,9 +108,12 @@ static void merge_few(struct fields *f)
     size_t kept = 0;
 
     for (size_t i = 0; i < f->count; i++) {
-        size_t at = find_before(f, kept, f->items[i].name);
+        size_t at = 0;
 
-        f->items[at] = f->items[i];
+        while (at < kept && !same_name(&f->items[at], &f->items[i]))
+            at++;
+        if (at < i)
+            f->items[at] = f->items[i];
         kept += at == kept;
     }
     f->count = kept;

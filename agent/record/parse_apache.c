@@ -72,16 +72,6 @@ static const struct slice access_names[COMBINED_FIELDS] = {
     [BYTES] = {"bytes", 5},       [REFERER] = {"referer", 7}, [AGENT] = {"agent", 5},
 };
 
-/* Is the quote at `at` behind an odd number of backslashes? */
-static bool is_escaped(const char *start, const char *at)
-{
-    const char *p = at;
-
-    while (p > start && p[-1] == '\\')
-        p--;
-    return (at - p) % 2 == 1;
-}
-
 /* Takes a text in quotes and the space behind it.  It ends at a quote with a space or nothing behind
  * it: servers that do not escape what a client sends are many. */
 static bool take_quoted(struct slice *rest, struct slice *ret)
@@ -91,7 +81,7 @@ static bool take_quoted(struct slice *rest, struct slice *ret)
     if (!parse_begins(*rest, '"'))
         return false;
     for (; p < end && (p = memchr(p, '"', (size_t)(end - p))) != NULL; p++) {
-        if ((p + 1 < end && p[1] != ' ') || is_escaped(start, p))
+        if ((p + 1 < end && p[1] != ' ') || parse_is_escaped(start, p))
             continue;
         *ret = (struct slice){start, (size_t)(p - start)};
         *rest = slice_from(*rest, MIN(ret->len + 3, rest->len));

@@ -102,6 +102,16 @@ static inline struct slice parse_room_used(struct fields *to, const char *room, 
     return (struct slice){room, used};
 }
 
+/* Is what is at `at` behind an odd number of backslashes? */
+static inline bool parse_is_escaped(const char *start, const char *at)
+{
+    const char *p = at;
+
+    while (p > start && p[-1] == '\\')
+        p--;
+    return (at - p) % 2 == 1;
+}
+
 /* The value of a hexadecimal digit, or -1. */
 static inline int parse_hex(char c)
 {

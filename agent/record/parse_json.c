@@ -2,59 +2,93 @@
 #include "record/parse_inner.h"
 
 #include "json.h"
+#include "utf8.h"
+
+struct event {
+    struct json json;
+    struct fields *to;
+    bool escapes; /* there is a backslash in it, somewhere; asked once for all strings */
+};
 
 /* A name or a value; it stays where it is unless it has escapes. */
-static int undo(struct fields *to, struct slice raw, struct slice *ret)
+static int undo(const struct event *e, struct slice raw, struct slice *ret)
 {
     char *room;
     int r;
 
     *ret = raw;
-    if (parse_find(raw, '\\') == raw.len)
+    if (!e->escapes || parse_find(raw, '\\') == raw.len)
         return 0;
-    r = parse_room(to, raw.len, &room);
+    r = parse_room(e->to, raw.len, &room);
     if (r < 0)
         return r;
-    *ret = parse_room_used(to, room, raw.len, json_put_unescaped(room, raw));
+    *ret = parse_room_used(e->to, room, raw.len, json_put_unescaped(room, raw));
     return 0;
 }
 
-/* The object or array whose beginning was just read, compact. */
-static int take_container(struct json *j, struct slice begin, struct fields *to, struct slice *ret)
+/* Reads to the end of the innermost container, whose beginning was just read.  Gives how long it is
+ * without blanks. */
+static int leave(struct json *j, size_t *ret_len)
 {
-    struct slice whole;
-    size_t size;
-    char *room;
-    int r = json_leave(j);
+    unsigned depth = j->depth;
+    bool comma = false;
+    size_t len = 1;
 
-    if (r < 0)
-        return r;
-    whole = (struct slice){begin.ptr, (size_t)(j->rest.ptr - begin.ptr)};
-    size = json_compact_size_max(whole);
-    r = parse_room(to, size, &room);
-    if (r < 0)
-        return r;
-    *ret = parse_room_used(to, room, size, json_put_compact(room, whole));
+    while (j->depth >= depth) {
+        struct json_token t;
+        int r = json_next(j, &t);
+        bool ends = r == 0 && (t.type == JSON_OBJECT_END || t.type == JSON_ARRAY_END);
+
+        if (r < 0)
+            return r;
+        len += t.text.len + (comma && !ends ? 1 : 0);
+        if (t.type == JSON_KEY || t.type == JSON_STRING)
+            len += 2;
+        if (t.type == JSON_KEY)
+            len++;
+        comma = t.type != JSON_KEY && t.type != JSON_OBJECT_BEGIN && t.type != JSON_ARRAY_BEGIN;
+    }
+    *ret_len = len;
     return 0;
 }
 
-static int take_value(struct json *j, struct slice name, struct fields *to)
+/* The object or array whose beginning was just read, compact; as it stands, if that is so already. */
+static int take_container(struct event *e, struct slice begin, struct slice *ret)
+{
+    size_t size, len;
+    char *room;
+    int r = leave(&e->json, &len);
+
+    if (r < 0)
+        return r;
+    *ret = (struct slice){begin.ptr, (size_t)(e->json.rest.ptr - begin.ptr)};
+    if (len == ret->len && utf8_valid(*ret) && (!e->escapes || parse_find(*ret, '\\') == ret->len))
+        return 0;
+    size = json_compact_size_max(*ret);
+    r = parse_room(e->to, size, &room);
+    if (r < 0)
+        return r;
+    *ret = parse_room_used(e->to, room, size, json_put_compact(room, *ret));
+    return 0;
+}
+
+static int take_value(struct event *e, struct slice name)
 {
     struct json_token t;
     enum field_type type = FIELD_NULL;
-    int r = json_next(j, &t);
+    int r = json_next(&e->json, &t);
 
     if (r < 0)
         return r;
     switch (t.type) {
     case JSON_STRING:
         type = FIELD_TEXT;
-        r = undo(to, t.text, &t.text);
+        r = undo(e, t.text, &t.text);
         break;
     case JSON_OBJECT_BEGIN:
     case JSON_ARRAY_BEGIN:
         type = FIELD_JSON;
-        r = take_container(j, t.text, to, &t.text);
+        r = take_container(e, t.text, &t.text);
         break;
     case JSON_NUMBER:
         type = FIELD_NUMBER;
@@ -68,41 +102,42 @@ static int take_value(struct json *j, struct slice name, struct fields *to)
     default: /* null: what follows a key is a value */
         break;
     }
-    return r < 0 ? r : fields_add(to, name, t.text, type);
+    return r < 0 ? r : fields_add(e->to, name, t.text, type);
 }
 
 /* All members, and that nothing follows the object. */
-static int take_members(struct json *j, struct fields *to)
+static int take_members(struct event *e)
 {
     struct json_token t;
     struct slice name;
     int r;
 
-    while ((r = json_next(j, &t)) == 0 && t.type == JSON_KEY) {
-        r = undo(to, t.text, &name);
+    while ((r = json_next(&e->json, &t)) == 0 && t.type == JSON_KEY) {
+        r = undo(e, t.text, &name);
         if (r == 0)
-            r = take_value(j, name, to);
+            r = take_value(e, name);
         if (r < 0)
             return r;
     }
-    return r < 0 ? r : json_next(j, &t);
+    return r < 0 ? r : json_next(&e->json, &t);
 }
 
 int parse_json(const struct parse_settings *s, struct slice event, struct fields *to,
                const char **ret_why)
 {
+    struct event e = {.to = to, .escapes = parse_find(event, '\\') < event.len};
     struct json_token t;
-    struct json j;
     int r;
 
     (void)s;
-    json_init(&j, event);
-    if (json_next(&j, &t) < 0 || t.type != JSON_OBJECT_BEGIN)
+    json_init(&e.json, event);
+    if (json_next(&e.json, &t) < 0 || t.type != JSON_OBJECT_BEGIN)
         return parse_mismatch(ret_why, "is no JSON object");
-    r = take_members(&j, to);
+    r = take_members(&e);
     if (r == -EBADMSG)
-        return parse_mismatch(ret_why, json_is_too_deep(&j) ? "is JSON nested deeper than 64 levels"
-                                                            : "is not valid JSON");
+        return parse_mismatch(ret_why, json_is_too_deep(&e.json)
+                                           ? "is JSON nested deeper than 64 levels"
+                                           : "is not valid JSON");
     if (r < 0)
         return r;
     fields_merge(to);

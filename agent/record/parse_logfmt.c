@@ -77,23 +77,22 @@ static int take_quoted(struct slice *rest, struct fields *to, struct slice *ret,
                        const char **ret_why)
 {
     struct slice s = slice_from(*rest, 1);
-    bool escapes = false;
     char *room, *put;
     size_t n = 0;
     int r;
 
-    for (; n < s.len && s.ptr[n] != '"'; n++)
-        if (s.ptr[n] == '\\') {
-            escapes = true;
-            n++;
-        }
+    for (;; n++) {
+        n += parse_find(slice_from(s, n), '"');
+        if (n >= s.len || !parse_is_escaped(s.ptr, s.ptr + n))
+            break;
+    }
     if (n >= s.len)
         return parse_mismatch(ret_why, "has no closing quote");
     *ret = slice_first(s, n);
     *rest = slice_from(s, n + 1);
     if (rest->len > 0 && (uint8_t)rest->ptr[0] > ' ')
         return parse_mismatch(ret_why, "has a closing quote with no blank behind it");
-    if (!escapes)
+    if (parse_find(*ret, '\\') == n)
         return 1;
 
     r = parse_room(to, n, &room);
@@ -122,14 +121,52 @@ static size_t blanks(struct slice s)
     return n;
 }
 
-/* Up to a blank; with `key`, up to what ends a key. */
-static struct slice take_plain(struct slice *rest, bool key)
+/* The bytes that a key, or a value without quotes, does not have. */
+enum { ENDS_KEY = 1, ENDS_VALUE = 2, ENDS = ENDS_KEY | ENDS_VALUE };
+static const unsigned char ends[256] = {
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    ENDS,
+    [' '] = ENDS,
+    ['='] = ENDS_KEY,
+    ['"'] = ENDS_KEY,
+};
+
+static struct slice take_plain(struct slice *rest, unsigned char end)
 {
     struct slice plain;
     size_t n = 0;
 
-    while (n < rest->len && (uint8_t)rest->ptr[n] > ' ' &&
-           !(key && (rest->ptr[n] == '=' || rest->ptr[n] == '"')))
+    while (n < rest->len && (ends[(uint8_t)rest->ptr[n]] & end) == 0)
         n++;
     plain = slice_first(*rest, n);
     *rest = slice_from(*rest, n);
@@ -145,7 +182,7 @@ int parse_logfmt(const struct parse_settings *s, struct slice event, struct fiel
 
     (void)s;
     while (rest = slice_from(rest, blanks(rest)), rest.len > 0) {
-        struct slice key = take_plain(&rest, true), value = SLICE("true");
+        struct slice key = take_plain(&rest, ENDS_KEY), value = SLICE("true");
         enum field_type type = FIELD_TRUE;
 
         if (parse_begins(rest, '"'))
@@ -161,7 +198,7 @@ int parse_logfmt(const struct parse_settings *s, struct slice event, struct fiel
                 if (r <= 0)
                     return r;
             } else {
-                value = take_plain(&rest, false);
+                value = take_plain(&rest, ENDS_VALUE);
             }
         }
         r = fields_add(to, key, value, type);

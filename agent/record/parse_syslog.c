@@ -237,9 +237,9 @@ static bool is_tag(struct slice word)
     return word.len > 1 && (word.ptr[word.len - 2] == ']' || parse_find(word, ':') == word.len - 1);
 }
 
-static int add_text_or_null(struct fields *to, struct slice name, struct slice value)
+static struct field text_or_null(struct slice name, struct slice value)
 {
-    return fields_add(to, name, value, value.ptr == NULL ? FIELD_NULL : FIELD_TEXT);
+    return value.ptr == NULL ? parse_null(name) : parse_text(name, value);
 }
 
 /* From the date on, which is `date_len` long. */
@@ -247,8 +247,9 @@ static int parse_bsd(struct slice rest, size_t date_len, const struct slice *pri
                      struct fields *to, const char **ret_why)
 {
     struct slice date = slice_first(rest, date_len), host = {NULL, 0}, word;
+    struct field *f;
     struct tag tag;
-    int r = 0;
+    int r;
 
     rest = slice_from(rest, date_len);
     if (slice_starts_with(rest,
@@ -268,19 +269,17 @@ static int parse_bsd(struct slice rest, size_t date_len, const struct slice *pri
         rest = slice_from(rest, 2);
     (void)take_tag(&rest, &tag);
 
+    r = fields_extend(to, priority != NULL ? 6 : 5, &f);
+    if (r < 0)
+        return r;
     if (priority != NULL)
-        r = fields_add(to, SLICE("priority"), *priority, FIELD_NUMBER);
-    if (r == 0)
-        r = fields_add(to, SLICE("timestamp"), date, FIELD_TEXT);
-    if (r == 0)
-        r = add_text_or_null(to, SLICE("hostname"), host);
-    if (r == 0)
-        r = add_text_or_null(to, SLICE("program"), tag.program);
-    if (r == 0)
-        r = add_text_or_null(to, SLICE("processid"), tag.processid);
-    if (r == 0)
-        r = fields_add(to, SLICE("message"), rest, FIELD_TEXT);
-    return r < 0 ? r : 1;
+        *f++ = (struct field){SLICE("priority"), *priority, FIELD_NUMBER};
+    *f++ = parse_text(SLICE("timestamp"), date);
+    *f++ = text_or_null(SLICE("hostname"), host);
+    *f++ = text_or_null(SLICE("program"), tag.program);
+    *f++ = text_or_null(SLICE("processid"), tag.processid);
+    *f = parse_text(SLICE("message"), rest);
+    return 1;
 }
 
 /* `bsd`: the date may be RFC 3164's too. */
@@ -347,21 +346,20 @@ static bool take_name(struct slice *rest, struct slice *ret)
 static int take_param_value(struct slice *rest, struct fields *to, struct slice *ret)
 {
     struct slice s = slice_from(*rest, 1);
-    bool escapes = false;
     char *room, *put;
     size_t n = 0;
     int r;
 
-    for (; n < s.len && s.ptr[n] != '"'; n++)
-        if (s.ptr[n] == '\\') {
-            escapes = true;
-            n++;
-        }
+    for (;; n++) {
+        n += parse_find(slice_from(s, n), '"');
+        if (n >= s.len || !parse_is_escaped(s.ptr, s.ptr + n))
+            break;
+    }
     if (n >= s.len)
         return 0;
     *ret = slice_first(s, n);
     *rest = slice_from(s, n + 1);
-    if (!escapes)
+    if (parse_find(*ret, '\\') == n)
         return 1;
     r = parse_room(to, n, &room);
     if (r < 0)
@@ -473,12 +471,30 @@ static char *put_structured(char *to, struct structured *d)
     return to;
 }
 
+/* How long put_structured makes it, at most: if everything must be escaped, or as it is. */
+static size_t structured_size(const struct structured *d, bool as_it_is)
+{
+    size_t size = 2;
+
+    for (size_t i = 0; i < d->count; i++) {
+        const struct param *p = &d->params[i];
+
+        if (as_it_is)
+            size +=
+                json_string_size(p->id) + json_string_size(p->name) + json_string_size(p->value);
+        else
+            size += json_string_size_max(p->id.len + p->name.len + p->value.len) + 4; /* quotes */
+        size += 8; /* {}:,[], and one more of each where there is one more */
+    }
+    return size;
+}
+
 /* Takes the elements or "-". */
 static int take_structured(struct slice *rest, struct fields *to, struct field *ret,
                            const char **ret_why)
 {
     struct structured d; /* not set to zero: it is large, and `count` says what is there */
-    size_t size = 2;
+    size_t size;
     char *room;
     int r;
 
@@ -496,9 +512,9 @@ static int take_structured(struct slice *rest, struct fields *to, struct field *
         if (r <= 0)
             return r;
     }
-    for (size_t i = 0; i < d.count; i++)
-        size += json_string_size(d.params[i].id) + json_string_size(d.params[i].name) +
-                json_string_size(d.params[i].value) + 8; /* {}:,[] and a colon */
+    size = structured_size(&d, false);
+    if (size > to->arena.max - to->arena.taken) /* the worst hardly ever comes true */
+        size = structured_size(&d, true);
     r = parse_room(to, size, &room);
     if (r < 0)
         return r;

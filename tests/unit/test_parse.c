@@ -281,7 +281,7 @@ static void what_is_too_large_is_refused(void **state)
         1);
     fields_reset(&f);
     assert_int_equal(
-        parse_event(PARSE_JSON, &none, repeated(&b, "{\"a\":[0", ",0", ARENA_MAX, "]}"), &f, &why),
+        parse_event(PARSE_JSON, &none, repeated(&b, "{\"a\":[0", ", 0", ARENA_MAX, "]}"), &f, &why),
         -EMSGSIZE);
     fields_reset(&f);
     assert_int_equal(parse_event(PARSE_COMMON, &none,
