@@ -303,6 +303,41 @@ static void what_is_too_large_is_refused(void **state)
     buf_done(&b);
 }
 
+/* Only what must be rewritten goes to the arena. */
+static void what_needs_no_change_stays_in_the_event(void **state)
+{
+    static const struct {
+        enum parse_format format;
+        struct slice event;
+        bool stays;
+    } cases[] = {
+        {PARSE_JSON, SLICE("{\"a\":\"b\",\"c\":[1,{\"d\":\"\xc3\xa4\"},[],{}]} "), true},
+        {PARSE_JSON, SLICE("{\"a\":\"b\",\"c\":[1, {\"d\":\"e\"}]}"), false},
+        {PARSE_JSON, SLICE("{\"a\":\"b\",\"c\":[\"\\/\"]}"), false},
+        {PARSE_JSON, SLICE("{\"a\":\"b\",\"c\":[\"\xff\"]}"), false},
+        {PARSE_JSON, SLICE("{\"a\":\"\\n\",\"c\":1}"), false},
+        {PARSE_COMMON, SLICE("h - - [d] \"GET /\" 200 1"), true},
+        {PARSE_COMMON, SLICE("h - - [d] \"GET \\\"\" 200 1"), false},
+        {PARSE_LOGFMT, SLICE("a=\"b c\" d=e"), true},
+        {PARSE_CSV, SLICE("\"a,b\",c"), true},
+        {PARSE_CSV, SLICE("\"a\"\"b\",c"), false},
+    };
+    static const struct slice names[] = {SLICE("a"), SLICE("b")};
+    const struct parse_settings s = {.names = {names, 2}};
+    struct fields f;
+
+    (void)state;
+    fields_init(&f, ARENA_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *why;
+
+        fields_reset(&f);
+        assert_int_equal(parse_event(cases[i].format, &s, cases[i].event, &f, &why), 1);
+        assert_int_equal(f.arena.taken == 0, cases[i].stays);
+    }
+    fields_done(&f);
+}
+
 /* -- regular expressions ------------------------------------------------------------------------ */
 
 static struct pattern *pattern_of(const char *text)
@@ -417,6 +452,7 @@ int main(void)
         cmocka_unit_test(cri_is_read),
         cmocka_unit_test(any_byte_may_come),
         cmocka_unit_test(what_is_too_large_is_refused),
+        cmocka_unit_test(what_needs_no_change_stays_in_the_event),
         cmocka_unit_test(groups_become_fields),
         cmocka_unit_test(a_warm_parser_allocates_nothing),
     };
