@@ -453,9 +453,7 @@ static void complain(struct follower *f, struct name *n, const char *path, int e
     }
 }
 
-/* Whether a file that nobody reads yet may be read: not what kinetail itself writes (that would feed
- * itself), and not what somebody has linked into a directory of his to have it read by us. */
-static int may_follow(const struct follower *f, const char *path, const struct source_id *id,
+int follower_may_read(const struct follower *f, const char *path, const struct source_id *id,
                       const struct identity_facts *facts)
 {
     char dir[PATH_MAX];
@@ -498,7 +496,7 @@ static bool has_missed(const struct name *n, bool had, bool has)
 static void follow(struct follower *f, struct name *n, const char *path, struct source *s)
 {
     struct source *previous = n->last;
-    bool had = previous != NULL;
+    bool had = previous != NULL, missed;
 
     if (previous == NULL && !f->starting && f->settings.roster.follow_symlinks)
         previous = find_dropped(f, path);
@@ -507,10 +505,12 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
 
     /* Others may have had the name between the one before and this one: unless inotify has told of
      * this one alone. */
-    if (!f->starting &&
-        (has_missed(n, had, true) || (previous != NULL && !previous->truncated &&
-                                      (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
+    missed = has_missed(n, had, true);
+    if (!f->starting && (missed || (previous != NULL && !previous->truncated &&
+                                    (n->appearances == 0 || !roster_is_sure(f->roster, n)))))
         previous = missed_read(f, path, previous);
+    if (missed)
+        previous = missed_read_moved(f, n, path, previous);
     if (previous != NULL)
         follower_put_after(s, previous);
     log_debug("flow %s: '%s': following from byte %llu", follower_flow(f), path,
@@ -604,7 +604,7 @@ static int meet_stranger(struct follower *f, struct name *n, const char *path,
 /* A file that we do not read yet has come to be called `n`. */
 static int meet(struct follower *f, struct name *n, const char *path, struct neighbour *file)
 {
-    int r = may_follow(f, path, &file->id, &file->facts);
+    int r = follower_may_read(f, path, &file->id, &file->facts);
     struct follower_past *past;
     struct source *s, *of;
     bool is_backup;
@@ -764,8 +764,10 @@ static void look_at_nothing(struct follower *f, struct name *n, const char *path
         roster_peek(n); /* a link that leads nowhere */
         return;
     }
-    if (!f->starting && has_missed(n, had, false))
-        (void)missed_read(f, path, n->last);
+    if (f->starting)
+        watch_catch_up(f->watch); /* it was there when it was listed: where it begins is said now */
+    if (has_missed(n, had, false))
+        (void)missed_read_moved(f, n, path, f->starting ? n->last : missed_read(f, path, n->last));
     n->appearances = n->departures = 0;
     n->copied = n->modified = false;
     if (n->last == NULL && !n->deferred)

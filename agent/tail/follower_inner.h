@@ -86,7 +86,7 @@ struct follower {
     size_t count, resting_count;
     uint64_t held_bytes;
     struct loop_timer tick, rest, retry;
-    struct log_limit missed_said;
+    struct log_limit missed_said, refused_said;
     bool starting, settling, claimed, closing, said_held;
 };
 
@@ -124,6 +124,12 @@ struct name *follower_find_base(const struct follower *f, const char *path);
 
 /* Whether we have this file in any way: read, or resting. */
 bool follower_knows(const struct follower *f, const struct source_id *id);
+
+/* Whether a file that nobody reads yet may be read: not what kinetail itself writes (that would feed
+ * itself), and not what somebody has linked into a directory of his to have it read by us.
+ * Errors: -EDEADLK, -EMLINK. */
+int follower_may_read(const struct follower *f, const char *path, const struct source_id *id,
+                      const struct identity_facts *facts);
 
 /* What is remembered of a file that was read to its end lately and let go; NULL. */
 const struct finished *follower_find_finished(const struct follower *f, const struct source_id *id);

@@ -9,6 +9,7 @@
 #include "tail/resume.h"
 #include "util.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,6 +29,12 @@ static struct source *read_stranger(struct follower *f, struct neighbour *n, str
 
     if (past != NULL) {
         r = resume_past(f, past, n, &s);
+    } else if ((r = follower_may_read(f, n->path, &n->id, &n->facts)) < 0) {
+        if (r == -EMLINK &&
+            log_limit_pass(&f->refused_said, loop_now_ms(f->loop), MISSED_SAY_EVERY_MS, &held))
+            log_warn("flow %s: '%s': is a hard link to a file of another owner than its "
+                     "directory's; not read, set follow_hard_links = true if it should be",
+                     follower_flow(f), n->path);
     } else {
         id = neighbour_identity(&f->scope, n);
         r = follower_add(f, &id, at, n->path, n->fd, NULL, &s);
@@ -165,4 +172,23 @@ struct source *missed_read(struct follower *f, const char *path, struct source *
     previous = missed_read_between(f, &all, from_ns, INT64_MAX, NULL, previous);
     neighbours_done(&all);
     return previous;
+}
+
+struct source *missed_read_moved(struct follower *f, const struct name *n, const char *path,
+                                 struct source *previous)
+{
+    struct neighbour file;
+    struct source *s = NULL;
+    struct cursor at;
+
+    if (!roster_went(f->roster, n, file.path) || neighbour_open(&f->scope, &file) < 0)
+        return previous;
+    if (is_unread(f, &file) && resume_place(f, path, &file, &at) == 0)
+        s = read_stranger(f, &file, at);
+    neighbour_drop(&file);
+    if (s == NULL)
+        return previous;
+    if (previous != NULL)
+        follower_put_after(s, previous);
+    return s;
 }

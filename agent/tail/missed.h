@@ -7,6 +7,7 @@
  *   3. A copy of a source that still has its content is not read, nor one of which everything was
  *      given already; if the source has lost its content, its copy is read from where it was.
  *   4. One that an earlier run knew goes on from its past.
+ *   5. What may not be read by its own name (a hard link to another's file) may not be read here.
  *
  * A part of the follower.  Errors: a file that cannot be had (memory, the met event) is left out.
  * Blocks as open(2) and pread(2) of regular files do. */
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 struct follower;
+struct name;
 struct neighbour;
 struct neighbours;
 struct source;
@@ -39,5 +41,10 @@ void missed_read_stray(struct follower *f, const char *dir, const char *text, bo
 /* Reads what was called `path` after `previous` (or lately), copies of the newest one included: it
  * may have been truncated before anybody saw it.  Returns the last of them, or `previous`. */
 struct source *missed_read(struct follower *f, const char *path, struct source *previous);
+
+/* During a look: the same for the file that left `n`, if inotify says where it went: however old it
+ * is, and whatever it is called now. */
+struct source *missed_read_moved(struct follower *f, const struct name *n, const char *path,
+                                 struct source *previous);
 
 #endif

@@ -163,13 +163,17 @@ def test_hard_link_to_the_file_of_another(place, logs, agent, quill, finish, fol
     more = {"follow_hard_links": True} if follow else {}
     agent.configure(flow(logs / "*.log", **more)).start()
     os.link(place / "secret", logs / "later.log")
+    quill(logs / "empty.log")
+    if not follow:
+        (place / "young").write_bytes(b"must not be read\n" * 10)
+        os.link(place / "young", logs / "empty.log.1")      # as if it were a rotation of ours
     single = quill(logs / "single.log").write(10)           # of another owner, but not linked
     own = quill(logs / "own.log").write(10)
     os.chown(own.path, NOBODY, NOBODY)
     os.link(own.path, logs / "own2.log")                    # linked, but of the same owner
     wait_until_delivered()
     if not follow:
-        for name in ("first.log", "later.log"):
+        for name in ("first.log", "later.log", "empty.log.1"):
             assert "follow_hard_links" in said(agent, name)
     single.write(10)
     own.write(10)
