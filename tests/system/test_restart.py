@@ -119,6 +119,7 @@ def test_a_second_agent_is_refused(logs, agent, oracle, quill, wait_until_delive
     assert any(word in complaint[0] for word in ("another", "already", "lock", "in use"))
     quill(logs / "app.log").write(100)
     wait_until_delivered()
+    time.sleep(0.3)                             # the answer has come, and its fact is written
     agent.kill()                                # the lock ends with its holder
     agent.start()
     agent.terminate()
