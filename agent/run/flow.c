@@ -178,6 +178,12 @@ static int flow_new_deliver(struct flow *f)
                        &f->deliver);
 }
 
+bool flow_has_dead(const struct config_flow *config)
+{
+    return config->parse.on_mismatch == CONFIG_MISMATCH_DEAD ||
+           config->on_oversize == CONFIG_OVERSIZE_DEAD || config->redact.count > 0;
+}
+
 static int flow_new_outfit(struct flow *f)
 {
     struct outfit_error e;
@@ -260,6 +266,7 @@ static int flow_new_follower(struct flow *f)
         .rotated_count = c->rotated.count,
         .follow_hard_links = c->follow_hard_links,
         .held_limit = c->held_limit,
+        .encoding = (enum encoding)c->encoding,
         .from_start = c->from_start,
         .known = checkpoint_knows_flow(f->place.checkpoint, slice_of(c->name)),
         .alive_ns = report->written_ns,
@@ -294,11 +301,13 @@ int flow_new(const struct config_flow *config, const struct service *service,
     list_init(&f->ready);
     loop_turn_init(&f->turn, flow_turn);
     list_init(&f->waiting);
+    f->dead = (struct morgue_user){.settled = flow_settled, .room = flow_room, .user = f};
+    list_init(&f->dead.node);
     f->fills = UINT64_MAX;
     r = loop_timer_init(f->place.loop, &f->timer, flow_timer_fires);
     if (r == 0)
         r = ledger_pool_init(&f->pool, batches * MIN(config->batch_records, service->records_max) +
-                                           FLOW_CARRIES);
+                                           FLOW_CARRIES + MORGUE_WAITING);
     if (r == 0)
         r = flow_new_outfit(f);
     if (r == 0)
@@ -316,6 +325,7 @@ void flow_free(struct flow *f)
 {
     if (f == NULL)
         return;
+    morgue_leave(f->place.morgue, &f->dead);
     deliver_free(f->deliver);
     follower_free(f->follower);
     LIST_EACH(&f->tracked, node, after)
@@ -363,7 +373,8 @@ void flow_finish(struct flow *f)
 
 bool flow_is_drained(const struct flow *f)
 {
-    return deliver_is_idle(f->deliver) && follower_is_hurried(f->follower);
+    return deliver_is_idle(f->deliver) && follower_is_hurried(f->follower) &&
+           (f->place.morgue == NULL || morgue_is_idle(f->place.morgue));
 }
 
 const char *flow_name(const struct flow *f)

@@ -27,6 +27,7 @@ struct descriptors;
 struct digest;
 struct flow;
 struct loop;
+struct morgue;
 struct random;
 struct reader;
 struct service;
@@ -43,6 +44,7 @@ struct flow_place {
     struct client *client;
     struct checkpoint *checkpoint;
     const struct checkpoint_report *report;
+    struct morgue *morgue;     /* where dead letters go; NULL if there can be none */
     struct roster_own own;     /* the directory of our own state */
     int64_t began_ns;          /* wall time of the program's start */
     void (*noted)(void *user); /* the checkpoint has news to write */
@@ -52,8 +54,11 @@ struct flow_place {
 struct flow_stats {
     uint64_t lines_read, bytes_read, lines_cut, half_lines, zero_bytes;
     uint64_t dropped[RECIPE_DROPS]; /* events, by reason */
-    uint64_t mismatched, gave_up, times_unread, keys_missing;
+    uint64_t dead, mismatched, gave_up, times_unread, keys_missing;
 };
+
+/* Whether a flow may have records that are not to be sent: it needs a morgue then. */
+bool flow_has_dead(const struct config_flow *config);
 
 /* Borrows `config` until flow_free.  Errors: -ENOMEM; deliver_new's, follower_new's. */
 int flow_new(const struct config_flow *config, const struct service *service,

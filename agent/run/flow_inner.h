@@ -14,6 +14,7 @@
 #include "run/flow.h"
 #include "run/log.h"
 #include "run/loop.h"
+#include "run/morgue.h"
 #include "tail/source.h"
 
 #include <stdbool.h>
@@ -78,6 +79,7 @@ struct flow {
     struct outfit *outfit;
     struct mill *mill; /* the outfit's */
     size_t want;       /* bytes to read at once; 0: as always */
+    struct morgue_user dead; /* who we are in place.morgue */
     size_t carry_count;
     uint64_t fills; /* numbers extents that belong to no batch, from the top down */
     struct log_limit cut_said, read_said, zeros_said, mismatch_said, gave_up_said, time_said,

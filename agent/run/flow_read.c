@@ -1,5 +1,6 @@
 #include "clock.h"
 #include "keep/checkpoint.h"
+#include "keep/dead.h"
 #include "record/java.h"
 #include "run/config.h"
 #include "run/flow_inner.h"
@@ -133,6 +134,39 @@ static struct extent *visit_extent(struct visit *v, uint64_t fill)
     return v->extent;
 }
 
+/* Sets one record aside, if there is room; it is settled when that is durable. */
+static bool flow_set_aside(struct visit *v, const struct mill_piece *p)
+{
+    struct tracked *t = v->tracked;
+    struct flow *f = t->flow;
+    const struct clock *clock = loop_clock(f->place.loop);
+    const struct dead_letter letter = {
+        .wall_ms = clock->wall_ms(clock),
+        .flow = slice_of(f->config->name),
+        .file = slice_of(t->source->path),
+        .offset = p->offset,
+        .end = p->end,
+        .reason = slice_of(p->reason),
+        .record = p->record,
+    };
+    struct extent *e = visit_extent(v, f->fills--);
+
+    extent_out(e);
+    if (p->with_carry)
+        e->partner = t->carry->held;
+    if (!morgue_put(f->place.morgue, &letter, &f->dead, e)) {
+        e->partner = NULL;
+        (void)ledger_settle(&f->pool, e, 1); /* it never was out */
+        v->extent = NULL;
+        f->full = true;
+        return false;
+    }
+    if (p->with_carry)
+        extent_out(e->partner);
+    f->stats.dead++;
+    return true;
+}
+
 /* Puts one record into a batch, if there is room. */
 static bool flow_take(void *user, const struct mill_piece *p)
 {
@@ -148,6 +182,8 @@ static bool flow_take(void *user, const struct mill_piece *p)
         f->stats.dropped[p->drop]++;
         return true;
     }
+    if (p->verdict == RECIPE_DEAD)
+        return flow_set_aside(v, p);
     b = deliver_room(f->deliver, p->record.len, key.len);
     if (b == NULL) {
         f->full = true;

@@ -9,6 +9,7 @@
 #include "run/flow.h"
 #include "run/log.h"
 #include "run/loop.h"
+#include "run/morgue.h"
 #include "run/scribe.h"
 #include "run/version.h"
 #include "ship/client.h"
@@ -46,6 +47,8 @@ struct lane {
     struct descriptors descriptors;
     struct checkpoint *checkpoint;
     struct checkpoint_report report;
+    struct morgue **morgues; /* owns; of the destinations that need one */
+    size_t morgue_count;
     struct flow **flows; /* owns */
     size_t flow_count;
 
@@ -213,12 +216,38 @@ static int lane_new_client(struct lane *l)
     return r;
 }
 
+/* Where the flow's dead letters go: those of one destination lie together.  Gives *ret, NULL if the
+ * flow needs no such place. */
+static int lane_morgue(struct lane *l, const struct state *state, const struct config_flow *c,
+                       struct morgue **ret)
+{
+    const char *name = c->stream != NULL       ? c->stream
+                       : c->stream_arn != NULL ? c->stream_arn
+                                               : c->delivery_stream;
+    int r;
+
+    *ret = NULL;
+    if (!flow_has_dead(c))
+        return 0;
+    for (size_t i = 0; i < l->morgue_count && *ret == NULL; i++)
+        if (morgue_is_of(l->morgues[i], name))
+            *ret = l->morgues[i];
+    if (*ret != NULL)
+        return 0;
+    r = morgue_new(l->loop, l->scribe, l->world.disk, state->dir_fd, name, ret);
+    if (r < 0)
+        log_error("dead letters of %s: %s", name, strerrordesc_np(-r));
+    else
+        l->morgues[l->morgue_count++] = *ret;
+    return r;
+}
+
 static int lane_new_flows(struct lane *l, const struct state *state)
 {
     struct stat own = {0};
 
     (void)fstat(state->dir_fd, &own);
-    const struct flow_place place = {
+    struct flow_place place = {
         .loop = l->loop,
         .watch = l->watch,
         .digest = l->digest,
@@ -235,10 +264,15 @@ static int lane_new_flows(struct lane *l, const struct state *state)
     };
 
     l->flows = calloc(l->config->flow_count, sizeof(struct flow *));
-    if (l->flows == NULL)
+    l->morgues = calloc(l->config->flow_count, sizeof(struct morgue *));
+    if (l->flows == NULL || l->morgues == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < l->config->flow_count; i++) {
-        int r = flow_new(&l->config->flows[i], &kinesis_service, &place, &l->flows[i]);
+        int r = lane_morgue(l, state, &l->config->flows[i], &place.morgue);
+
+        if (r < 0)
+            return r;
+        r = flow_new(&l->config->flows[i], &kinesis_service, &place, &l->flows[i]);
         if (r < 0) {
             log_error("flow %s: %s", l->config->flows[i].name, strerrordesc_np(-r));
             return r;
@@ -308,6 +342,9 @@ void lane_free(struct lane *l)
         flow_free(l->flows[i]);
     free(l->flows);
     scribe_free(l->scribe);
+    for (size_t i = 0; i < l->morgue_count; i++)
+        morgue_free(l->morgues[i]);
+    free(l->morgues);
     if (l->job_runs)
         (void)checkpoint_job_end(l->checkpoint);
     checkpoint_close(l->checkpoint);

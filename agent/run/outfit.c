@@ -278,8 +278,9 @@ static int make_chain(struct outfit *o, size_t record_max)
             .fields = fields,
             .field_count = from->fields.count,
             .pretty = from->pretty,
-            .log = from->log != CONFIG_JAVA_LOG_NONE ? (enum java_log)(from->log - CONFIG_JAVA_COMMON)
-                                                     : JAVA_LOG_COMMON,
+            .log = from->log != CONFIG_JAVA_LOG_NONE
+                       ? (enum java_log)(from->log - CONFIG_JAVA_COMMON)
+                       : JAVA_LOG_COMMON,
             .match = from->match != NULL ? &matches[i] : NULL,
             .metadata = slice_of(from->metadata),
             .timestamp = from->timestamp,
