@@ -10,8 +10,8 @@ import tempfile
 
 import pytest
 
-from harness import BINARY, PATIENCE, SEED, Agent, Endpoint, Quill
-from oracle import Oracle
+from harness import BINARY, PATIENCE, SEED, Agent, Endpoint, Quill, eventually
+from oracle import Oracle, records
 from writer import Writer
 
 
@@ -138,3 +138,13 @@ def quill(oracle):
     yield open_quill
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def arrived(endpoint, agent):
+    """arrived(n): the first n records as bytes, in the order of arrival."""
+    def wait(count, timeout=30):
+        return eventually(lambda: (lambda found: found if len(found) >= count else None)(
+            records(endpoint.record_file)), timeout, what=f"the arrival of {count} records",
+            alive=agent.alive)
+    return wait

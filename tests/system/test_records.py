@@ -10,16 +10,6 @@ from oracle import records
 RECORD_MAX = 1 << 20            # data and key, in bytes, unless the stream was set to take more
 
 
-@pytest.fixture
-def arrived(endpoint, agent):
-    """arrived(n): the first n records as bytes, in the order of arrival."""
-    def wait(count, timeout=30):
-        return eventually(lambda: (lambda found: found if len(found) >= count else None)(
-            records(endpoint.record_file)), timeout, what=f"the arrival of {count} records",
-            alive=agent.alive)
-    return wait
-
-
 # -- lines -------------------------------------------------------------------------------------
 
 def test_half_lines_wait_for_their_other_half(logs, agent, oracle, quill, wait_until_delivered):
