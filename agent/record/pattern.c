@@ -25,10 +25,9 @@
 #include "utf8.h"
 #include "util.h"
 
-/* Measured with tests/bench/evil on x86-64: a unit of counted work is 4 to 15 ns with JIT and 15 to
+/* Measured with tests/bench/evil on x86-64: a unit of counted work is 4 to 20 ns with JIT and 15 to
  * 30 ns without, so that the dearest of 64 evil patterns took 1.2 ms with JIT and 1.9 ms without, in
- * texts of 40 bytes to 16 KB; for 1 MiB it was 35 and 70 ms.  A unit of plain work is 0.3 to 1.5 ns.
- */
+ * texts of 40 bytes to 16 KB; in 1 MiB, 35 and 70 ms.  A unit of plain work is 0.3 to 1.5 ns. */
 enum {
     /* One unit of counted work is one callout, or RUN_BYTES bytes run through. */
     RUN_BYTES = 16,
@@ -41,8 +40,11 @@ enum {
     PLAIN_LIMIT = 2,   /* below this match limit it is not worth to try */
     PLAIN_MATCHES = 8, /* in one text, each of which may cost the worst */
 
-    GRAPHEME_COST = 3, /* of \X, which looks up many properties of each character */
-    REPEAT_FREE = 32,  /* repeated so often, an item costs as much as one that is not */
+    CHARACTER_STEP = 2, /* so much slower than bytes are characters, */
+    GRAPHEME_STEP = 12, /* and \X, which looks up many properties of each */
+    BACK_COST = 64,
+    REPEATS_PER_UNIT_JIT = 16,
+    REPEATS_PER_UNIT = 8,
     FRAMES_KIB = 1024, /* the interpreter's stack */
     JIT_STACK_MIN = 32 * 1024,
     JIT_STACK_MAX = 1024 * 1024, /* address space; memory only when a text needs it */
@@ -53,6 +55,7 @@ enum {
 struct traits {
     bool characters;       /* bytes will not do */
     bool unbounded;        /* an item may run through the whole text */
+    size_t repeats;        /* all numbers in braces together */
     size_t run;            /* else: through so many bytes */
     bool graphemes;        /* there is a \X */
     size_t previous_match; /* where \G stands, or SIZE_MAX */
@@ -81,7 +84,8 @@ struct pattern {
     bool whole;
     bool only_first; /* no match can follow another one: it must begin where the text begins */
 
-    size_t run;       /* how many bytes one item can run through, SIZE_MAX: all */
+    size_t run; /* how many bytes one item can run through, SIZE_MAX: all */
+    size_t run_bytes;
     size_t item_cost; /* of one callout, in counted work, in a text that is long enough */
     unsigned group_count;
     const char **names; /* by group number; NULL: it has none */
@@ -230,7 +234,7 @@ static struct traits traits_of(struct slice text)
                 if (end == comma + 1)
                     t.unbounded = true;
             }
-            t.run += MAX(from, to);
+            t.repeats += MAX(from, to);
         }
         i++;
     }
@@ -281,7 +285,7 @@ static int count_work(pcre2_callout_block *at, void *data)
     size_t moved = now > p->position ? now - p->position : p->position - now;
 
     p->position = now;
-    p->work += p->callout_cost + moved / RUN_BYTES;
+    p->work += p->callout_cost + moved / p->run_bytes;
     return p->work > p->work_max ? PCRE2_ERROR_CALLOUT : 0;
 }
 
@@ -340,17 +344,18 @@ static int names_new(struct pattern *p)
 static void weigh(struct pattern *p, const struct traits *t)
 {
     bool back = info(p->plain, PCRE2_INFO_BACKREFMAX) > 0;
-    size_t behind = info(p->plain, PCRE2_INFO_MAXLOOKBEHIND), run = t->run + behind;
+    size_t behind = info(p->plain, PCRE2_INFO_MAXLOOKBEHIND), repeats = t->repeats + behind;
 
-    p->run = t->unbounded || back ? SIZE_MAX : run;
-    /* `[^x]{5000}y` runs through 5000 bytes, fails, and no callout has seen it; a back reference
-     * compares as much as its group has.  And the interpreter copies all groups at each step. */
-    p->item_cost = 1 + (run > REPEAT_FREE + t->run / 8 ? run / RUN_BYTES / 4 : 0) +
-                   (p->has_jit ? 0 : p->group_count / 16);
+    p->run = t->unbounded || back ? SIZE_MAX : t->run + repeats;
+    p->run_bytes = t->graphemes ? 1 : p->characters ? RUN_BYTES / 4 : RUN_BYTES;
+
+    /* `[^x]{5000}y` runs through 5000 bytes, fails, and no callout has seen it.  A group that is
+     * repeated is written out as often, and without JIT the way out of it is as long: as is that of
+     * copying all groups.  And a back reference compares as much as its group has. */
+    p->item_cost = 1 + (p->has_jit ? repeats / REPEATS_PER_UNIT_JIT
+                                   : repeats / REPEATS_PER_UNIT + p->group_count / 16);
     if (back)
-        p->item_cost += 64;
-    if (t->graphemes)
-        p->item_cost += GRAPHEME_COST;
+        p->item_cost += BACK_COST;
 }
 
 int pattern_new(struct slice text, unsigned flags, struct pattern **ret,
@@ -503,6 +508,10 @@ static uint32_t plain_limit(const struct pattern *p, size_t len, uint64_t work)
     uint64_t step = PLAIN_STEP + (p->anchored ? MIN(len, p->run) : MIN(len / 2, p->run));
     uint64_t limit;
 
+    if (p->run_bytes == 1)
+        step *= GRAPHEME_STEP;
+    else if (p->characters)
+        step *= CHARACTER_STEP;
     if (starts > work || step > work / starts)
         return 0;
     limit = work / starts / step;
