@@ -26,8 +26,8 @@
 #include "util.h"
 
 /* Measured with tests/bench/evil on x86-64: a unit of counted work is 4 to 20 ns with JIT and 15 to
- * 30 ns without, so that the dearest of 64 evil patterns took 1.2 ms with JIT and 1.9 ms without, in
- * texts of 40 bytes to 16 KB; in 1 MiB, 35 and 70 ms.  A unit of plain work is 0.3 to 1.5 ns. */
+ * 30 ns without, so that the dearest of 64 evil patterns took some 1.5 ms in texts of 40 bytes to
+ * 16 KB, and in 1 MiB 37 ms with JIT and 49 ms without.  A unit of plain work is 0.3 to 1.5 ns. */
 enum {
     /* One unit of counted work is one callout, or RUN_BYTES bytes run through. */
     RUN_BYTES = 16,

@@ -2,7 +2,7 @@
  *
  *   1. Nothing allocates once a pattern is warm (without JIT: once it met its deepest text).
  *   2. No call costs more than about 2 ms of CPU; only a text of more than 30 KB may cost more,
- *      up to 70 ns per byte (JIT: 35), or nobody could match a line of 1 MiB at all.  What would
+ *      up to 50 ns per byte (JIT: 35), or nobody could match a line of 1 MiB at all.  What would
  *      cost more is given up with -ETIME.  Work is counted, not timed: the same text gets the same
  *      answer on a busy machine and after a restart.  pattern.c says how.
  *   3. With JIT and without, a pattern finds the same; only what is given up may differ.
