@@ -21,7 +21,7 @@ record := cri events fields java java_json java_regex java_text key mill mill_gr
           parse_syslog pattern recipe squeeze template typed when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
-ship   := aws_error batch client creds deliver endpoint http kinesis window
+ship   := aws_error batch client creds deliver endpoint http imds kinesis window
 keep   := checkpoint dead facts folders ledger state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
           config_pairs config_rules config_texts explain flow flow_open flow_read guess import \
@@ -29,9 +29,9 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           loop mistakes morgue outfit scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver digest encoding \
-         endpoint escape fields follower generation glob heap java java_regex json kinesis \
-         ledger map parse pattern record rooms sigv4 slice source squeeze steady unpack utf8 \
-         when window zone
+         endpoint escape fields follower generation glob heap imds java java_regex json \
+         kinesis ledger map parse pattern record rooms sigv4 slice source squeeze steady \
+         unpack utf8 when window zone
 tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config dead encoding java_regex json parse pattern split unpack \

@@ -5,7 +5,7 @@
 #include "record/java.h"
 
 #include "buf.h"
-#include "record/ec2.h"
+#include "ec2.h"
 #include "record/java_json.h"
 #include "record/java_regex.h"
 #include "record/java_text.h"

@@ -238,6 +238,20 @@ static int http_on_timer(CURLM *multi, long timeout_ms, void *user)
     return 0;
 }
 
+/* A slot is used again for another method. */
+static void http_set_method(struct http_slot *s, const struct http_call *call)
+{
+    if (call->method != NULL && strcmp(call->method, "GET") == 0) {
+        curl_easy_setopt(s->easy, CURLOPT_HTTPGET, 1L);
+        curl_easy_setopt(s->easy, CURLOPT_CUSTOMREQUEST, NULL);
+        return;
+    }
+    curl_easy_setopt(s->easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(s->easy, CURLOPT_CUSTOMREQUEST, call->method);
+    curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, call->body.len > 0 ? call->body.ptr : "");
+    curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
+}
+
 static int http_send(struct transport *t, struct http_call *call)
 {
     struct http *h = CONTAINER_OF(t, struct http, transport);
@@ -261,8 +275,7 @@ static int http_send(struct transport *t, struct http_call *call)
     s->why[0] = '\0';
     curl_easy_setopt(s->easy, CURLOPT_URL, call->url);
     curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers);
-    curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, call->body.ptr);
-    curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
+    http_set_method(s, call);
     curl_easy_setopt(s->easy, CURLOPT_TIMEOUT_MS, (long)call->timeout_ms);
     if (curl_multi_add_handle(h->multi, s->easy) != CURLM_OK)
         return -ENOMEM;
@@ -304,7 +317,6 @@ static int http_slot_new(struct http *h)
 
 #define SET(option, value) (ok = ok && curl_easy_setopt(s->easy, option, value) == CURLE_OK)
     SET(CURLOPT_PRIVATE, s);
-    SET(CURLOPT_POST, 1L);
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);

@@ -3,7 +3,8 @@
  *   1. Calls never block: libcurl tells which sockets and which deadline it waits for, the loop
  *      waits for them.
  *   2. Certificates and names are always verified, TLS is 1.2 or newer, redirects are not
- *      followed, and only http and https are spoken (http only to loopback: endpoint's rule).
+ *      followed, and only http and https are spoken (http only to loopback: endpoint's rule; and
+ *      to the instance's metadata: imds's).  No proxy is used.
  *   3. An answer longer than HTTP_ANSWER_MAX is an error; every call ends within its timeout.
  *
  * Threads: one lane; curl_global_init must have happened.  */

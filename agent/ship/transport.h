@@ -21,9 +21,9 @@ struct http_answer {
     struct slice request_id; /* x-amzn-requestid, may be empty */
 };
 
-/* A POST. */
 struct http_call {
     const char *url;
+    const char *method; /* "GET", "PUT", or NULL for POST; a GET has no body */
     const char *headers[HTTP_HEADERS_MAX]; /* "Name: value"; NULL ends them */
     struct slice body;
     uint32_t timeout_ms; /* for the whole call */

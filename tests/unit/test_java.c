@@ -14,7 +14,7 @@
 #include "buf.h"
 #include "counted_malloc.h"
 #include "json.h"
-#include "record/ec2.h"
+#include "ec2.h"
 #include "record/java.h"
 #include "record/java_json.h"
 #include "record/java_text.h"

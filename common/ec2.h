@@ -1,6 +1,6 @@
 /* ec2 -- what an EC2 instance knows about itself.
  *
- * A plain value: ship/imds fetches it, the Java agent's ADDEC2METADATA and ${ec2:...} read it.  All
+ * A plain value, here because rooms that do not know each other pass it on: ship/imds fetches it, the Java agent's ADDEC2METADATA and ${ec2:...} read it.  All
  * texts are borrowed; whoever gave it says until when.  A text whose ptr is NULL is not known. */
 #ifndef EC2_H
 #define EC2_H
