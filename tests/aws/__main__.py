@@ -1,7 +1,7 @@
 """A local AWS endpoint for kinetail's tests: strict about what it takes, misbehaving on command.
 
 Speaks Kinesis Data Streams (JSON 1.1) over HTTP/1.1, checks every signature, enforces the
-documented limits, keeps what it accepted.  When it listens it prints one line of JSON on
+documented limits, keeps what it accepted; and the EC2 instance metadata service.  When it listens it prints one line of JSON on
 standard output: {"port": N, "url": "http://127.0.0.1:N"}.  SIGTERM or SIGINT ends it.
 """
 
@@ -16,6 +16,7 @@ import faults
 from control import Control
 from endpoint import Endpoint, Stats
 from faults import Faults
+from imds import Imds
 from kinesis import Kinesis
 from messages import Clock, ServiceError
 from server import Server, tls_context
@@ -110,8 +111,9 @@ def main():
     verifier = Verifier(arguments.key or [Key.parse(EXAMPLE_KEY)], arguments.region,
                         arguments.clock_window, clock)
     kinesis = Kinesis(arguments.region, store, trouble, _limits(arguments))
-    steering = Control(kinesis, store, trouble, stats, verifier, clock)
-    endpoint = Endpoint([kinesis], steering, verifier, trouble, stats, clock, arguments.verbose)
+    imds = Imds()
+    steering = Control(kinesis, store, trouble, stats, verifier, clock, imds)
+    endpoint = Endpoint([kinesis, imds], steering, verifier, trouble, stats, clock, arguments.verbose)
     try:
         for name, shards, auto in arguments.stream:
             kinesis.add_stream(name, shards, auto=auto, mode="ON_DEMAND" if auto else "PROVISIONED")

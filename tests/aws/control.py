@@ -13,6 +13,7 @@
     DELETE keys?id=AKID              forgets one
     POST   clock     {"offset_s": N}     moves the clock of the service (Date and signatures)
     POST   budgets   {"shard_bytes": N, "shard_records": N}     0: unlimited
+    POST   imds      {"document","meta","tags","forget"}    what the instance metadata tells (imds.py)
     GET    live                      200 {}
 """
 
@@ -32,13 +33,14 @@ class BadCommand(Exception):
 
 
 class Control:
-    def __init__(self, kinesis, store, faults, stats, verifier, clock):
+    def __init__(self, kinesis, store, faults, stats, verifier, clock, imds):
         self._kinesis = kinesis
         self._store = store
         self._faults = faults
         self._stats = stats
         self._verifier = verifier
         self._clock = clock
+        self._imds = imds
 
     def claims(self, request):
         return request.path.startswith("/_control")
@@ -127,6 +129,12 @@ class Control:
         limits.shard_records = int(wanted.get("shard_records") or 0)
         return _json(vars(limits))
 
+    def post_imds(self, request):
+        wanted = _body(request)
+        if not isinstance(wanted, dict) or set(wanted) - {"document", "meta", "tags", "forget"}:
+            raise BadCommand("expected an object of: document, meta, tags, forget")
+        return _json(self._imds.change(wanted))
+
     def get_live(self, request):
         return _json({})
 
@@ -144,6 +152,7 @@ COMMANDS = {
     ("DELETE", "keys"): Control.delete_keys,
     ("POST", "clock"): Control.post_clock,
     ("POST", "budgets"): Control.post_budgets,
+    ("POST", "imds"): Control.post_imds,
     ("GET", "live"): Control.get_live,
 }
 
