@@ -1,6 +1,7 @@
 #include "record/template.h"
 
 #include "buf.h"
+#include "ec2.h"
 #include "util.h"
 
 #include <errno.h>
@@ -51,10 +52,21 @@ static int add(struct template *t, enum part_kind kind, struct slice text)
 
 static bool is_ec2_name(struct slice name)
 {
-    for (const char *const *known = ec2_names; *known != NULL; known++)
-        if (slice_equal(name, slice_of(*known)))
+    for (size_t i = 0; i < EC2_TEXTS; i++)
+        if (slice_equal(name, slice_of(ec2_names[i])))
             return true;
     return slice_starts_with(name, SLICE("tag/")) && name.len > 4;
+}
+
+static struct slice ec2_text(const struct ec2 *ec2, struct slice name)
+{
+    for (size_t i = 0; i < EC2_TEXTS; i++)
+        if (slice_equal(name, slice_of(ec2_names[i])))
+            return ec2->text[i];
+    for (size_t i = 0; i < ec2->tag_count; i++)
+        if (slice_equal(slice_from(name, 4), ec2->tags[i].key))
+            return ec2->tags[i].value;
+    return SLICE("");
 }
 
 static int add_env(struct template *t, const struct template_world *w, struct slice name)
@@ -210,7 +222,7 @@ int template_append(const struct template *t, const struct template_place *place
             break;
         case PART_EC2:
             if (place->ec2 != NULL)
-                r = buf_append(to, place->ec2(place->ec2_user, part_text(t, p)));
+                r = buf_append(to, ec2_text(place->ec2, part_text(t, p)));
             break;
         }
     }

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct buf;
+struct ec2;
 struct template;
 
 /* What stays as it is; borrowed during template_new only. */
@@ -32,9 +33,8 @@ struct template_world {
 struct template_place {
     struct slice file;
     uint64_t offset;
-    int64_t now_ms;                                           /* wall clock */
-    struct slice (*ec2)(const void *user, struct slice name); /* empty where it is not known */
-    const void *ec2_user;
+    int64_t now_ms;        /* wall clock */
+    const struct ec2 *ec2; /* NULL: not known */
 };
 
 enum { TEMPLATE_WHY_SIZE = 200 };

@@ -13,6 +13,8 @@
 #include "run/config.h"
 #include "run/outfit.h"
 #include "run/setup.h"
+#include "run/version.h"
+#include "ship/imds.h"
 #include "ship/kinesis.h"
 #include "ship/service.h"
 #include "tail/glob.h"
@@ -20,6 +22,7 @@
 #include "utf8.h"
 #include "util.h"
 
+#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -47,6 +50,7 @@ struct explain {
     struct random random;
     struct reader reader;
     struct outfit *outfit;
+    struct imds *imds; /* NULL if it is not needed */
     const struct service *service;
     struct buf line;  /* of output */
     const char *file; /* the one that is explained */
@@ -321,6 +325,8 @@ static struct mill_input input_of(struct explain *x, struct source *s, struct so
         .java = java,
     };
 
+    if (x->imds != NULL)
+        in.place.ec2 = java->ec2 = imds_get(x->imds);
     java->wall_ms = in.place.now_ms;
     if (in.last && news == SOURCE_LINES)
         in.text.len += c->behind;
@@ -508,6 +514,22 @@ static int read_options(struct explain *x, int argc, char **argv)
     return -1;
 }
 
+/* As the agent would have them. */
+static int fetch_metadata(struct explain *x)
+{
+    struct imds_settings settings;
+    const char *why;
+
+    if (!outfit_wants_ec2(x->outfit))
+        return 0;
+    imds_settings_from_env(&settings, &why);
+    if (settings.endpoint == NULL)
+        return 0;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return -ENOMEM;
+    return imds_once(&clock_system, &settings, KINETAIL_AGENT, &x->imds);
+}
+
 static int prepare(struct explain *x, const char *first_file)
 {
     struct outfit_error e;
@@ -524,6 +546,8 @@ static int prepare(struct explain *x, const char *first_file)
         r = outfit_new(x->flow, x->service->record_max, x->digest, &x->random, &x->outfit, &e);
     if (r == -EINVAL)
         return failed("flow %s: %s: %s", x->flow->name, e.key, e.text);
+    if (r == 0)
+        r = fetch_metadata(x);
     return r < 0 ? failed("%s", strerrordesc_np(-r)) : 0;
 }
 
@@ -550,6 +574,7 @@ int explain_command(int argc, char **argv, const char *config)
     if (fflush(stdout) != 0 || ferror(stdout))
         status = EXIT_FAILURE;
 out:
+    imds_free(x.imds);
     outfit_free(x.outfit);
     reader_done(&x.reader);
     digest_free(x.digest);

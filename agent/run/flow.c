@@ -4,6 +4,7 @@
 #include "run/config.h"
 #include "run/flow_inner.h"
 #include "run/outfit.h"
+#include "ship/imds.h"
 #include "tail/follower.h"
 #include "util.h"
 
@@ -33,6 +34,11 @@ static void flow_room(void *user)
     struct flow *f = user;
 
     loop_want_turn(f->place.loop, &f->turn);
+}
+
+static void flow_asks_again(struct loop_timer *t)
+{
+    flow_room(CONTAINER_OF(t, struct flow, ask_again));
 }
 
 /* --- what the follower tells --- */
@@ -178,6 +184,22 @@ static int flow_new_deliver(struct flow *f)
                        &f->deliver);
 }
 
+bool flow_wants_ec2(const struct config_flow *config, uint64_t *ret_ttl_ms)
+{
+    bool wants = false;
+
+    *ret_ttl_ms = IMDS_TTL_MS;
+    for (size_t i = 0; i < config->convert.count; i++)
+        if (config->convert.items[i].format == CONFIG_JAVA_EC2_METADATA) {
+            *ret_ttl_ms = MIN(*ret_ttl_ms, config->convert.items[i].ttl_ms);
+            wants = true;
+        }
+    for (size_t i = 0; i < config->add.count; i++)
+        if (!config->add.items[i].literal && strstr(config->add.items[i].value, "${ec2:") != NULL)
+            wants = true;
+    return wants;
+}
+
 bool flow_has_dead(const struct config_flow *config)
 {
     return config->parse.on_mismatch == CONFIG_MISMATCH_DEAD ||
@@ -195,6 +217,7 @@ static int flow_new_outfit(struct flow *f)
     if (r < 0)
         return r;
     f->mill = outfit_mill(f->outfit);
+    f->wants_ec2 = outfit_wants_ec2(f->outfit) && f->place.imds != NULL;
     /* The end of what is read at once is seen twice, if it is not enough for a record. */
     if (f->config->join != CONFIG_JOIN_NONE)
         f->want = (size_t)MIN(8 * f->config->join_bytes, (uint64_t)f->place.reader->line_max);
@@ -306,6 +329,8 @@ int flow_new(const struct config_flow *config, const struct service *service,
     f->fills = UINT64_MAX;
     r = loop_timer_init(f->place.loop, &f->timer, flow_timer_fires);
     if (r == 0)
+        r = loop_timer_init(f->place.loop, &f->ask_again, flow_asks_again);
+    if (r == 0)
         r = ledger_pool_init(&f->pool, batches * MIN(config->batch_records, service->records_max) +
                                            FLOW_CARRIES + MORGUE_WAITING);
     if (r == 0)
@@ -341,6 +366,7 @@ void flow_free(struct flow *f)
     flow_free_past(f);
     loop_turn_cancel(&f->turn);
     loop_timer_done(f->place.loop, &f->timer);
+    loop_timer_done(f->place.loop, &f->ask_again);
     ledger_pool_done(&f->pool);
     outfit_free(f->outfit);
     free(f);

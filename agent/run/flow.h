@@ -26,6 +26,7 @@ struct config_flow;
 struct descriptors;
 struct digest;
 struct flow;
+struct imds;
 struct loop;
 struct morgue;
 struct random;
@@ -44,6 +45,7 @@ struct flow_place {
     struct client *client;
     struct checkpoint *checkpoint;
     const struct checkpoint_report *report;
+    struct imds *imds;         /* the instance's metadata; NULL if no flow needs them */
     struct morgue *morgue;     /* where dead letters go; NULL if there can be none */
     struct roster_own own;     /* the directory of our own state */
     int64_t began_ns;          /* wall time of the program's start */
@@ -56,6 +58,9 @@ struct flow_stats {
     uint64_t dropped[RECIPE_DROPS]; /* events, by reason */
     uint64_t dead, mismatched, gave_up, times_unread, keys_missing;
 };
+
+/* Whether a flow needs the instance's metadata, and for how long they are good, in milliseconds. */
+bool flow_wants_ec2(const struct config_flow *config, uint64_t *ret_ttl_ms);
 
 /* Whether a flow may have records that are not to be sent: it needs a morgue then. */
 bool flow_has_dead(const struct config_flow *config);

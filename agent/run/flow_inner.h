@@ -74,17 +74,18 @@ struct flow {
     struct buf past_paths; /* what their paths are in */
     struct list tracked, ready, waiting;
     struct loop_turn turn;
-    struct loop_timer timer; /* of the first of those that wait */
+    struct loop_timer timer;     /* of the first of those that wait */
+    struct loop_timer ask_again; /* whether the instance's metadata are there */
     struct flow_stats stats;
     struct outfit *outfit;
-    struct mill *mill; /* the outfit's */
-    size_t want;       /* bytes to read at once; 0: as always */
+    struct mill *mill;       /* the outfit's */
+    size_t want;             /* bytes to read at once; 0: as always */
     struct morgue_user dead; /* who we are in place.morgue */
     size_t carry_count;
     uint64_t fills; /* numbers extents that belong to no batch, from the top down */
     struct log_limit cut_said, read_said, zeros_said, mismatch_said, gave_up_said, time_said,
         key_said;
-    bool started, draining, full;
+    bool started, draining, full, wants_ec2;
 };
 
 /* --- flow_read.c --- */

@@ -5,6 +5,7 @@
 #include "run/config.h"
 #include "run/flow_inner.h"
 #include "run/outfit.h"
+#include "ship/imds.h"
 #include "tail/follower.h"
 #include "util.h"
 
@@ -15,6 +16,7 @@ enum {
     FLOW_QUANTUM = 512 * 1024, /* bytes read in a turn; then the network has its turn */
     FLOW_VISIT_MIN = 4 * 1024, /* … and what a look costs that finds nothing */
     FLOW_HEADER_MAX = 64 * 1024,
+    FLOW_ASK_AGAIN_MS = 50,
 };
 
 /* Where records of one source go in one visit. */
@@ -328,6 +330,8 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     if (t->at != t->source->at.offset)
         flow_forget_place(t);
     in = flow_input(f, t, v->chunk, news);
+    if (f->wants_ec2)
+        in.place.ec2 = java.ec2 = imds_get(f->place.imds);
     java.wall_ms = in.place.now_ms;
     in.java = &java;
     if (mill_run(f->mill, &in, &t->mill, &events, &report) < 0)
@@ -412,6 +416,12 @@ void flow_turn(struct loop_turn *turn)
 {
     struct flow *f = CONTAINER_OF(turn, struct flow, turn);
 
+    /* Records are to have the instance's metadata, from the first one on, if they can be had. */
+    if (f->wants_ec2 && !imds_has_tried(f->place.imds)) {
+        loop_timer_set(f->place.loop, &f->ask_again,
+                       loop_now_ms(f->place.loop) + FLOW_ASK_AGAIN_MS);
+        return;
+    }
     for (uint64_t spent = 0, read; spent < FLOW_QUANTUM;) {
         struct list *node;
 

@@ -15,6 +15,7 @@
 #include "ship/client.h"
 #include "ship/creds.h"
 #include "ship/http.h"
+#include "ship/imds.h"
 #include "ship/kinesis.h"
 #include "tail/follower.h"
 #include "util.h"
@@ -41,6 +42,7 @@ struct lane {
     struct scribe *scribe;
     struct http *http;
     struct client *client;
+    struct imds *imds; /* NULL if no flow needs it */
     struct digest *digest;
     struct random random;
     struct reader reader;
@@ -210,9 +212,39 @@ static int lane_new_client(struct lane *l)
         return client_new(l->world.transport, l->world.clock, &client, &l->client);
     for (size_t i = 0; i < c->flow_count; i++)
         calls += c->flows[i].max_in_flight;
+    calls++; /* the instance's metadata */
     if ((r = http_new(l->loop, &http, &l->http)) < 0 || (r = http_reserve(l->http, calls)) < 0 ||
         (r = client_new(http_transport(l->http), l->world.clock, &client, &l->client)) < 0)
         log_error("http: libcurl cannot be set up: %s", strerrordesc_np(-r));
+    return r;
+}
+
+/* The instance's metadata are asked for if a flow needs them. */
+static int lane_new_imds(struct lane *l)
+{
+    struct imds_settings settings;
+    const char *why;
+    bool wanted = false;
+    int r;
+
+    if (l->http == NULL)
+        return 0; /* a simulation is on no instance */
+    imds_settings_from_env(&settings, &why);
+    for (size_t i = 0; i < l->config->flow_count; i++) {
+        uint64_t ttl_ms;
+
+        if (!flow_wants_ec2(&l->config->flows[i], &ttl_ms))
+            continue;
+        wanted = true;
+        settings.ttl_ms = MIN(settings.ttl_ms, ttl_ms);
+    }
+    if (!wanted)
+        return 0;
+    if (settings.endpoint == NULL)
+        log_warn("instance metadata: %s; records go without them", why);
+    r = imds_new(l->loop, http_transport(l->http), &settings, &l->imds);
+    if (r < 0)
+        log_error("instance metadata: '%s': %s", settings.endpoint, strerrordesc_np(-r));
     return r;
 }
 
@@ -255,6 +287,7 @@ static int lane_new_flows(struct lane *l, const struct state *state)
         .reader = &l->reader,
         .descriptors = &l->descriptors,
         .client = l->client,
+        .imds = l->imds,
         .checkpoint = l->checkpoint,
         .report = &l->report,
         .own = {own.st_dev, own.st_ino},
@@ -325,7 +358,8 @@ int lane_new(const struct config *config, const struct state *state, const struc
                   r == -EMFILE ? "; raise fs.inotify.max_user_instances" : "");
         goto out;
     }
-    if ((r = lane_new_client(l)) < 0 || (r = lane_new_flows(l, state)) < 0)
+    if ((r = lane_new_client(l)) < 0 || (r = lane_new_imds(l)) < 0 ||
+        (r = lane_new_flows(l, state)) < 0)
         goto out;
     *ret = l;
     return 0;
@@ -348,6 +382,7 @@ void lane_free(struct lane *l)
     if (l->job_runs)
         (void)checkpoint_job_end(l->checkpoint);
     checkpoint_close(l->checkpoint);
+    imds_free(l->imds);
     client_free(l->client);
     http_free(l->http);
     watch_free(l->watch);
@@ -413,6 +448,8 @@ static int lane_commit(struct lane *l)
 
 void lane_start(struct lane *l)
 {
+    if (l->imds != NULL)
+        imds_start(l->imds);
     size_t files = 0;
     int r;
 
