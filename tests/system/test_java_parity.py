@@ -13,7 +13,7 @@ import pytest
 
 CASES = [json.loads(line) for line in
          (pathlib.Path(__file__).resolve().parents[1] / "data/parity/java-agent.jsonl")
-         .read_text(encoding="utf-8").splitlines()]
+         .read_text(encoding="utf-8").split("\n") if line]
 
 # ADDMETADATA writes UTC with milliseconds, ADDEC2METADATA the local zone without.
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}Z|[-+]\d{4})"
