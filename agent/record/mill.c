@@ -337,7 +337,7 @@ static int grind_event(struct run *run, struct slice event, bool is_last)
     struct slice text = event;
     int r;
 
-    if (run->mill->settings.encoding == ENCODING_UTF8 && event.ptr[0] == '\0') {
+    if (run->mill->settings.encoding == ENCODING_UTF8 && event.ptr[0] == '\0' && !run->in->whole) {
         zeros = split_zeros(event);
         text = slice_from(event, zeros);
     }

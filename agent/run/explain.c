@@ -37,7 +37,6 @@
 
 enum {
     EXPLAIN_USAGE = 2,
-    EXPLAIN_WHOLE_MAX = 1024 * 1024, /* bytes of one event */
     EXPLAIN_SHOWN_MAX = 64 * 1024 * 1024,
 };
 
@@ -325,12 +324,32 @@ static struct mill_input input_of(struct explain *x, struct source *s, struct so
         .java = java,
     };
 
-    if (x->imds != NULL)
-        in.place.ec2 = java->ec2 = imds_get(x->imds);
+    in.place.ec2 = java->ec2 = x->imds != NULL ? imds_get(x->imds) : NULL;
     java->wall_ms = in.place.now_ms;
     if (in.last && news == SOURCE_LINES)
         in.text.len += c->behind;
     return in;
+}
+
+/* All of it is one event, whatever is in it. */
+static int grind_whole(struct explain *x, struct source *s)
+{
+    const struct mill_events events = {explain_take, explain_notice, x};
+    struct mill_state state = {0};
+    struct mill_report report;
+    struct java_context java;
+    struct source_chunk c = {.at_eof = true};
+    struct mill_input in;
+    ssize_t n = source_read_head(s, &x->reader, x->reader.memory, x->reader.line_max + 1);
+
+    if (n < 0)
+        return (int)n;
+    if ((size_t)n > x->reader.line_max)
+        return failed("'%s': is longer than one event may be (%zu bytes)", x->file,
+                      x->reader.line_max);
+    c.text = (struct slice){x->reader.memory, (size_t)n};
+    in = input_of(x, s, &c, SOURCE_HALF, &java);
+    return mill_run(outfit_mill(x->outfit), &in, &state, &events, &report);
 }
 
 /* Reads it all, from its beginning, as the agent would. */
@@ -338,15 +357,17 @@ static int grind_file(struct explain *x, struct source *s)
 {
     const struct mill_events events = {explain_take, explain_notice, x};
     struct mill_state state = {0};
-    size_t want = x->whole ? x->reader.line_max : 0;
+    size_t want = 0;
 
     for (;;) {
         struct source_chunk c;
         struct mill_report report;
-        struct java_context java = {0};
+        struct java_context java;
         struct mill_input in;
         int r = source_read(s, &x->reader, true, want, &c);
 
+        if (r == SOURCE_END)
+            return 0;
         if (r == SOURCE_MORE)
             continue;
         if (r < 0)
@@ -355,23 +376,15 @@ static int grind_file(struct explain *x, struct source *s)
             source_move(s, source_cursor(s, &x->reader, &c, c.end));
             continue;
         }
-        if (r == SOURCE_END && !(x->whole && s->at.offset == 0))
-            return 0;
-        if (x->whole && !c.at_eof)
-            return failed("'%s': is longer than one event may be (%d bytes)", x->file,
-                          EXPLAIN_WHOLE_MAX);
         in = input_of(x, s, &c, (enum source_news)r, &java);
         if (want >= x->reader.line_max)
-            in.flush = in.flush_joined = true;
+            in.flush = in.flush_joined = true; /* more cannot be seen at once */
         r = mill_run(outfit_mill(x->outfit), &in, &state, &events, &report);
         if (r < 0)
             return r;
-        if (x->whole)
-            return 0;
-        if (report.offset > s->at.offset)
-            want = 0;
-        else
-            want = MIN(2 * MAX(c.text.len + c.behind, (size_t)4096), x->reader.line_max);
+        want = report.offset > s->at.offset
+                   ? 0
+                   : MIN(2 * MAX(c.text.len + c.behind, (size_t)4096), x->reader.line_max);
         source_move(s, source_cursor(s, &x->reader, &c, report.offset));
     }
 }
@@ -390,7 +403,7 @@ static int explain_file(struct explain *x, const char *path)
     n = pread(s.fd, magic, sizeof magic, 0);
     s.packed =
         n == (ssize_t)sizeof magic ? unpack_kind_of((struct slice){magic, (size_t)n}) : UNPACK_NONE;
-    r = grind_file(x, &s);
+    r = x->whole ? grind_whole(x, &s) : grind_file(x, &s);
     if (r < 0 && r != -EINVAL)
         r = failed("'%s': reading: %s", path, strerrordesc_np(-r));
     source_close_packed(&s);
