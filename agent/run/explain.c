@@ -50,9 +50,9 @@ struct explain {
     struct reader reader;
     struct outfit *outfit;
     struct imds *imds; /* NULL if it is not needed */
-    const struct service *service;
-    struct buf line;  /* of output */
-    const char *file; /* the one that is explained */
+    size_t record_max; /* bytes, of a record with its key */
+    struct buf line;   /* of output */
+    const char *file;  /* the one that is explained */
     struct source *source;
     uint64_t records, dropped, dead;
 };
@@ -67,6 +67,12 @@ __attribute__((format(printf, 1, 2))) static int failed(const char *format, ...)
     va_end(args);
     fputc('\n', stderr);
     return -EINVAL;
+}
+
+/* Firehose has no partition keys. */
+static bool has_key(const struct explain *x, const struct mill_piece *p)
+{
+    return p->verdict == RECIPE_SEND && x->flow->delivery_stream == NULL;
 }
 
 /* --- for programs --- */
@@ -129,7 +135,7 @@ static int write_json(struct explain *x, const struct mill_piece *p)
                        p->offset, p->end, outcome(p));
     if (r == 0 && why(p) != NULL)
         r = append_member(b, "reason", slice_of(why(p)));
-    if (r == 0 && p->verdict == RECIPE_SEND) {
+    if (r == 0 && has_key(x, p)) {
         r = buf_append(b, SLICE(",\"key\":"));
         if (r == 0)
             r = buf_append(b, key_json(p->key));
@@ -232,7 +238,7 @@ static int write_text(struct explain *x, const struct mill_piece *p)
         r = append_row(x, p->reason != NULL ? "reason" : "note", BAD, slice_of(why(p)));
     if (r == 0)
         r = append_fields(x, p->fields);
-    if (r == 0 && p->verdict == RECIPE_SEND)
+    if (r == 0 && has_key(x, p))
         r = append_row(x, "key", PLAIN, key_json(p->key));
     if (r == 0 && p->verdict != RECIPE_DROP)
         r = append_row(x, "record", PLAIN, p->record);
@@ -550,13 +556,14 @@ static int prepare(struct explain *x, const char *first_file)
 
     if (r < 0)
         return r;
-    x->service = &kinesis_service;
+    x->record_max = x->flow->delivery_stream != NULL ? OUTFIT_FIREHOSE_RECORD_MAX
+                                                     : (size_t)kinesis_service.record_max;
     r = digest_new(&x->digest);
     if (r == 0)
-        r = reader_init(&x->reader, x->digest, x->service->record_max);
+        r = reader_init(&x->reader, x->digest, x->record_max);
     random_seed(&x->random);
     if (r == 0)
-        r = outfit_new(x->flow, x->service->record_max, x->digest, &x->random, &x->outfit, &e);
+        r = outfit_new(x->flow, x->record_max, x->digest, &x->random, &x->outfit, &e);
     if (r == -EINVAL)
         return failed("flow %s: %s: %s", x->flow->name, e.key, e.text);
     if (r == 0)

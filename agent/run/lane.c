@@ -301,13 +301,21 @@ static int lane_new_flows(struct lane *l, const struct state *state)
     if (l->flows == NULL || l->morgues == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < l->config->flow_count; i++) {
-        int r = lane_morgue(l, state, &l->config->flows[i], &place.morgue);
+        const struct config_flow *c = &l->config->flows[i];
+        int r;
 
+        if (c->delivery_stream != NULL) {
+            log_error("flow %s: delivery_stream '%s': this version sends to Kinesis Data Streams "
+                      "only (stream or stream_arn); explain shows what Firehose would get",
+                      c->name, c->delivery_stream);
+            return -EOPNOTSUPP;
+        }
+        r = lane_morgue(l, state, c, &place.morgue);
         if (r < 0)
             return r;
-        r = flow_new(&l->config->flows[i], &kinesis_service, &place, &l->flows[i]);
+        r = flow_new(c, &kinesis_service, &place, &l->flows[i]);
         if (r < 0) {
-            log_error("flow %s: %s", l->config->flows[i].name, strerrordesc_np(-r));
+            log_error("flow %s: %s", c->name, strerrordesc_np(-r));
             return r;
         }
         l->flow_count++;

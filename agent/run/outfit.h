@@ -15,7 +15,10 @@ struct mill;
 struct outfit;
 struct random;
 
-enum { OUTFIT_WHY_SIZE = 400 };
+enum {
+    OUTFIT_WHY_SIZE = 400,
+    OUTFIT_FIREHOSE_RECORD_MAX = 1000 * 1024, /* PutRecordBatch, API reference: bytes of a record */
+};
 
 struct outfit_error { /* for a person */
     const char *key;  /* the setting: "redact[0].pattern" */
