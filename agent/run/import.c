@@ -129,7 +129,7 @@ static void put_idle(struct import *im, const struct import_value *root)
 /* The host of an endpoint, which may be written as a URL. */
 static struct slice host_of(struct slice endpoint)
 {
-    const char *at = memmem(endpoint.ptr, endpoint.len, "://", 3);
+    const char *at = endpoint.len > 0 ? memmem(endpoint.ptr, endpoint.len, "://", 3) : NULL;
     struct slice host =
         at != NULL ? slice_from(endpoint, (size_t)(at - endpoint.ptr) + 3) : endpoint;
     size_t len = 0;

@@ -22,8 +22,9 @@ static void append_shown(struct buf *to, const char *text)
         (void)buf_append_char(to, (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
 }
 
-static void add_sentence(struct import *im, struct buf *to, const char *key, const char *format,
-                         va_list args)
+__attribute__((format(printf, 4, 0))) static void add_sentence(struct import *im, struct buf *to,
+                                                               const char *key, const char *format,
+                                                               va_list args)
 {
     char text[SENTENCE_MAX];
     int r = 0;
