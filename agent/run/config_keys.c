@@ -22,7 +22,7 @@ enum {
     NAMES_MAX = 1000,
     PATTERN_MAX = 4095,
     LANES_MAX = 256,
-    ZSTD_LEVEL_MAX = 22,
+    ZSTD_LEVEL_MAX = 19,
 };
 
 #define AT(member)      offsetof(struct config, member)
