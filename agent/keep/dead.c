@@ -205,7 +205,7 @@ static bool begin_object(struct json *j, struct slice line)
 static bool read_format(struct slice line, uint64_t *ret_format, uint64_t *ret_segment,
                         uint32_t *ret_seed)
 {
-    struct json_token key, value;
+    struct json_token key = {0}, value = {0};
     unsigned seen = 0;
     struct json j;
     int r;
@@ -301,7 +301,7 @@ static bool read_member(size_t member, struct slice raw, struct dead_found *f)
 static bool read_letter(struct slice line, struct dead_found *f)
 {
     const unsigned all = (1U << ARRAY_LEN(letter_members)) - 1;
-    struct json_token key, value;
+    struct json_token key = {0}, value = {0};
     unsigned seen = 0;
     struct json j;
     int r;

@@ -556,7 +556,7 @@ static int parse_char_escape(struct parser *p, int32_t *ret)
     letter = c < 0x80 ? strchr(letters, (int)c) : NULL;
     if (letter != NULL) {
         p->at++;
-        *ret = values[letter - letters];
+        *ret = (unsigned char)values[letter - letters];
         return 0;
     }
     if (strchr("0xuc", (int)c) == NULL)

@@ -178,7 +178,9 @@ bool template_wants_ec2(const struct template *t)
 
 static struct slice part_text(const struct template *t, const struct part *p)
 {
-    return (struct slice){t->text.ptr != NULL ? t->text.ptr + p->at : NULL, p->len};
+    if (t->text.ptr == NULL)
+        return SLICE(""); /* none of its parts has a text */
+    return (struct slice){t->text.ptr + p->at, p->len};
 }
 
 bool template_is_constant(const struct template *t, struct slice *ret)

@@ -49,11 +49,11 @@ struct explain {
     struct random random;
     struct reader reader;
     struct outfit *outfit;
-    struct imds *imds; /* NULL if it is not needed */
-    size_t record_max; /* bytes, of a record with its key */
-    struct buf line;   /* of output */
-    const char *file;  /* the one that is explained */
-    struct source *source;
+    struct imds *imds;    /* NULL if it is not needed */
+    size_t record_max;    /* bytes, of a record with its key */
+    struct buf line;      /* of output */
+    const char *file;     /* the one that is explained */
+    struct source source; /* it is read by this */
     uint64_t records, dropped, dead;
 };
 
@@ -184,7 +184,7 @@ static int append_lines(struct explain *x, const struct mill_piece *p)
     char text[4096];
     struct slice s = {text, (size_t)MIN(p->end - p->offset, (uint64_t)sizeof text)};
     ssize_t n =
-        x->source->packed != UNPACK_NONE ? 0 : pread(x->source->fd, text, s.len, (off_t)p->offset);
+        x->source.packed != UNPACK_NONE ? 0 : pread(x->source.fd, text, s.len, (off_t)p->offset);
 
     if (n <= 0)
         return 0;
@@ -273,27 +273,38 @@ static void explain_notice(void *user, const struct mill_notice *n)
 
 /* --- reading --- */
 
+static int write_all(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, bytes, len);
+
+        if (n < 0)
+            return -errno;
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 /* Standard input may be a pipe; what reads logs wants a file. */
 static int copy_of_stdin(void)
 {
     int fd = memfd_create("stdin", MFD_CLOEXEC);
     char block[64 * 1024];
+    int r = 0;
     ssize_t n;
 
     if (fd < 0)
         return -errno;
     while ((n = read(STDIN_FILENO, block, sizeof block)) > 0)
-        for (ssize_t done = 0, w; done < n; done += w)
-            if ((w = write(fd, block + done, (size_t)(n - done))) < 0) {
-                n = w;
-                break;
-            }
-    if (n < 0) {
-        int e = -errno;
-        close(fd);
-        return e;
-    }
-    return fd;
+        if ((r = write_all(fd, block, (size_t)n)) < 0)
+            break;
+    if (n < 0)
+        r = -errno;
+    if (r == 0)
+        return fd;
+    close(fd);
+    return r;
 }
 
 static int open_file(const char *path)
@@ -397,23 +408,23 @@ static int grind_file(struct explain *x, struct source *s)
 
 static int explain_file(struct explain *x, const char *path)
 {
-    struct source s = {.fd = open_file(path), .encoding = (enum encoding)x->flow->encoding};
+    struct source *s = &x->source;
     char magic[UNPACK_MAGIC_LEN];
     ssize_t n;
     int r;
 
-    if (s.fd < 0)
-        return failed("'%s': cannot be read: %s", path, strerrordesc_np(-s.fd));
+    *s = (struct source){.fd = open_file(path), .encoding = (enum encoding)x->flow->encoding};
+    if (s->fd < 0)
+        return failed("'%s': cannot be read: %s", path, strerrordesc_np(-s->fd));
     x->file = path;
-    x->source = &s;
-    n = pread(s.fd, magic, sizeof magic, 0);
-    s.packed =
+    n = pread(s->fd, magic, sizeof magic, 0);
+    s->packed =
         n == (ssize_t)sizeof magic ? unpack_kind_of((struct slice){magic, (size_t)n}) : UNPACK_NONE;
-    r = x->whole ? grind_whole(x, &s) : grind_file(x, &s);
+    r = x->whole ? grind_whole(x, s) : grind_file(x, s);
     if (r < 0 && r != -EINVAL)
         r = failed("'%s': reading: %s", path, strerrordesc_np(-r));
-    source_close_packed(&s);
-    close(s.fd);
+    source_close_packed(s);
+    close(s->fd);
     return r;
 }
 
@@ -551,7 +562,7 @@ static int fetch_metadata(struct explain *x)
 
 static int prepare(struct explain *x, const char *first_file)
 {
-    struct outfit_error e;
+    struct outfit_error e = {0};
     int r = choose_flow(x, first_file);
 
     if (r < 0)

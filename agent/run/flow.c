@@ -208,7 +208,7 @@ bool flow_has_dead(const struct config_flow *config)
 
 static int flow_new_outfit(struct flow *f)
 {
-    struct outfit_error e;
+    struct outfit_error e = {0};
     int r = outfit_new(f->config, f->service->record_max, f->place.digest, f->place.random,
                        &f->outfit, &e);
 

@@ -9,6 +9,7 @@
 #include "utf8.h"
 #include "util.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -417,6 +418,7 @@ static int import_trees(struct import *im, const struct import_file *files,
     struct targets targets = {0};
     size_t flows = 0;
 
+    assert(count > 0); /* the first is the file itself */
     for (size_t i = 0; i < count; i++)
         count_targets(&trees[i], &targets);
     im->file = files[0].name;

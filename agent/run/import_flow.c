@@ -61,7 +61,7 @@ static const char *const used[] = {
 static void put_escaped(struct buf *to, struct slice text)
 {
     for (size_t i = 0; i < text.len; i++) {
-        if (memchr("*?[]{},\\", text.ptr[i], 8) != NULL)
+        if (text.ptr[i] != '\0' && strchr("*?[]{},\\", text.ptr[i]) != NULL)
             (void)buf_append_char(to, '\\');
         (void)buf_append_char(to, text.ptr[i]);
     }

@@ -571,7 +571,7 @@ static int meet_stranger(struct follower *f, struct name *n, const char *path,
                          struct neighbour *file)
 {
     const struct finished *finished;
-    struct source *s, *of = NULL;
+    struct source *s = NULL, *of = NULL;
     struct cursor at;
     int r;
 
@@ -677,7 +677,7 @@ static bool look_closely(struct follower *f, struct name *n, const char *path,
                          const struct statx *st)
 {
     struct neighbour file;
-    struct source *s;
+    struct source *s = NULL;
     struct name *resting;
     int r;
 

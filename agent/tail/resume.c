@@ -9,6 +9,7 @@
 #include "tail/walk.h"
 #include "util.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -52,8 +53,10 @@ static bool past_path(const struct follower_past *p, char to[PATH_MAX])
 
 static struct slice base_name(const char *path)
 {
-    const char *slash = strrchr(path, '/');
+    const char *slash;
 
+    assert(path != NULL);
+    slash = strrchr(path, '/');
     return generation_strip_packing(slice_of(slash != NULL ? slash + 1 : path));
 }
 
