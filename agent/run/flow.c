@@ -20,13 +20,14 @@ void flow_settled(void *user, void *owner, uint32_t count)
     struct flow *f = user;
     struct extent *e = owner, *partner = e->partner;
     struct tracked *t = e->ledger->owner;
+    bool whole = count == e->waiting;
 
     if (ledger_settle(&f->pool, e, count)) {
         checkpoint_note(f->place.checkpoint, t->slot, t->ledger.settled);
         f->place.noted(f->place.user);
     }
-    if (partner != NULL)
-        flow_settled(f, partner, count); /* the lines of another file are in the record too */
+    if (whole && partner != NULL)
+        flow_settled(f, partner, 1); /* the lines of another file are in the record too */
 }
 
 static void flow_room(void *user)

@@ -103,8 +103,9 @@ void flow_forget_place(struct tracked *t);
 void flow_wait(struct tracked *t, const struct mill_report *report, uint64_t seen);
 void flow_wait_no_more(struct tracked *t);
 
-/* Whether what is open has waited for long enough. */
-bool flow_is_due(const struct tracked *t);
+/* Whether what is open has waited for long enough; `seen`: up to where it is there now, as what has
+ * grown meanwhile may be the beginning of something else. */
+bool flow_is_due(const struct tracked *t, uint64_t seen);
 bool flow_joined_is_due(const struct tracked *t);
 void flow_timer_fires(struct loop_timer *timer);
 

@@ -44,7 +44,7 @@ void flow_wait(struct tracked *t, const struct mill_report *report, uint64_t see
     uint64_t now = loop_now_ms(f->place.loop);
     bool was_open = t->open || t->open_joined;
 
-    t->open = report->end == MILL_OPEN && report->event_open;
+    t->open = t->source->unfinished = report->end == MILL_OPEN && report->event_open;
     t->open_joined = report->end == MILL_OPEN && report->joined_open;
     if (!was_open || t->at != report->offset)
         t->since_ms = now;
@@ -63,14 +63,14 @@ void flow_wait_no_more(struct tracked *t)
 {
     if (!t->open && !t->open_joined)
         return;
-    t->open = t->open_joined = false;
+    t->open = t->open_joined = t->source->unfinished = false;
     list_remove(&t->waiting);
     set_timer(t->flow);
 }
 
-bool flow_is_due(const struct tracked *t)
+bool flow_is_due(const struct tracked *t, uint64_t seen)
 {
-    return t->open &&
+    return t->open && t->seen == seen &&
            loop_now_ms(t->flow->place.loop) >= t->grown_ms + t->flow->config->multiline.timeout_ms;
 }
 

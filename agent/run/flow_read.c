@@ -175,7 +175,7 @@ static bool flow_take(void *user, const struct mill_piece *p)
     struct visit *v = user;
     struct tracked *t = v->tracked;
     struct flow *f = t->flow;
-    struct batch_key key = {key_json(p->key), (uint32_t)p->key->len};
+    struct batch_key key;
     struct extent *e;
     struct batch *b;
 
@@ -186,6 +186,7 @@ static bool flow_take(void *user, const struct mill_piece *p)
     }
     if (p->verdict == RECIPE_DEAD)
         return flow_set_aside(v, p);
+    key = (struct batch_key){key_json(p->key), (uint32_t)p->key->len}; /* others have none */
     b = deliver_room(f->deliver, p->record.len, key.len);
     if (b == NULL) {
         f->full = true;
@@ -273,7 +274,7 @@ static struct mill_input flow_input(struct flow *f, struct tracked *t, const str
         .offset = s->at.offset,
         .behind = c->behind,
         .last = last,
-        .flush = last || all || flow_is_due(t),
+        .flush = last || all || flow_is_due(t, s->at.offset + c->text.len + c->behind),
         .flush_joined = all || is_rotated(s) || flow_joined_is_due(t),
         .cut = news == SOURCE_LONG,
         .line_end = c->end,
@@ -348,8 +349,8 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
         t->want = 0;
     if (report.end == MILL_OPEN || report.end == MILL_HEADER)
         flow_left_open(f, v, &report, &end);
-    else
-        flow_wait_no_more(t);
+    else if (report.end != MILL_FULL || taken > 0 || !in.flush)
+        flow_wait_no_more(t); /* else it is due still, when there is room */
     return taken;
 }
 

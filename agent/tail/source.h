@@ -64,6 +64,7 @@ struct source {
     bool truncated;    /* it lost its file to another content of the same file */
     bool at_end;       /* read to its end, as far as we know */
     bool ending;       /* what it ends in leaves even without a newline */
+    bool unfinished;   /* the flow's: what it ends in may go on in the file that comes after it */
     bool resumed;      /* it goes on from where an earlier run was */
     bool given_up;     /* it is not read any more, whatever there is */
     bool backup;       /* a copy of what another source reads: there is nothing new in it */
