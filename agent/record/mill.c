@@ -106,15 +106,18 @@ static bool take_lines(enum encoding e, uint32_t count, struct slice *text)
 static int read_names(struct mill *m, struct slice header)
 {
     const struct mill_settings *s = &m->settings;
-    struct slice last = header;
+    struct slice last = header, rest;
     int r;
 
     m->header = (struct parse_names){0};
     if (!s->header_names)
         return 0;
     last = slice_from(last, encoding_mark_len(s->encoding, last));
-    if (!take_lines(s->encoding, s->header_lines - 1, &last))
+    if (!take_lines(s->encoding, s->header_lines - 1, &last) || last.len == 0)
         return 0;
+    rest = last;
+    if (take_lines(s->encoding, 1, &rest)) /* what comes behind it is no header */
+        last = slice_first(last, last.len - rest.len);
     buf_reset(&m->joined); /* is not in use yet */
     r = encoding_to_utf8(s->encoding, last, &m->joined);
     if (r < 0)

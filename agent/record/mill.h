@@ -89,7 +89,7 @@ struct mill_input {
     bool cut; /* `text` is the beginning of one line, which has its newline before `line_end` */
     uint64_t line_end;
     struct slice carry;  /* UTF-8: the event that `text` may go on with began in another file so */
-    struct slice header; /* the first header_lines of the file, if `offset` is beyond them */
+    struct slice header; /* the first header_lines of the file or more, if `offset` is beyond them */
     struct template_place place; /* but for its offset */
     const struct java_context *java;
 };

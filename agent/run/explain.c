@@ -19,6 +19,7 @@
 #include "ship/service.h"
 #include "tail/glob.h"
 #include "tail/source.h"
+#include "tail/unpack.h"
 #include "utf8.h"
 #include "util.h"
 
@@ -38,6 +39,8 @@
 enum {
     EXPLAIN_USAGE = 2,
     EXPLAIN_SHOWN_MAX = 64 * 1024 * 1024,
+    EXPLAIN_HEADER_MAX = 64 * 1024,
+    EXPLAIN_SENTENCE_MAX = 8192, /* with two paths in it */
 };
 
 struct explain {
@@ -52,20 +55,27 @@ struct explain {
     struct imds *imds;    /* NULL if it is not needed */
     size_t record_max;    /* bytes, of a record with its key */
     struct buf line;      /* of output */
+    struct buf header;    /* the beginning of the file, if all of it is read with its help */
     const char *file;     /* the one that is explained */
     struct source source; /* it is read by this */
     uint64_t records, dropped, dead;
 };
 
+/* What was shown before it stands before it, and names do nothing to a terminal. */
 __attribute__((format(printf, 1, 2))) static int failed(const char *format, ...)
 {
+    char text[EXPLAIN_SENTENCE_MAX];
+    struct buf shown;
     va_list args;
 
-    fputs("kinetail explain: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fputc('\n', stderr);
+    buf_init(&shown, ESCAPE_TIMES * sizeof text);
+    (void)escape_append(&shown, slice_of(text));
+    fflush(stdout);
+    fprintf(stderr, "kinetail explain: %.*s\n", (int)shown.len, shown.ptr);
+    buf_done(&shown);
     return -EINVAL;
 }
 
@@ -286,17 +296,17 @@ static int write_all(int fd, const char *bytes, size_t len)
     return 0;
 }
 
-/* Standard input may be a pipe; what reads logs wants a file. */
-static int copy_of_stdin(void)
+/* Standard input may be a pipe, and so may a file: <(zcat app.log.gz); what reads logs wants a file. */
+static int copy_of(int from)
 {
-    int fd = memfd_create("stdin", MFD_CLOEXEC);
+    int fd = memfd_create("copy", MFD_CLOEXEC);
     char block[64 * 1024];
     int r = 0;
     ssize_t n;
 
     if (fd < 0)
         return -errno;
-    while ((n = read(STDIN_FILENO, block, sizeof block)) > 0)
+    while ((n = read(from, block, sizeof block)) > 0)
         if ((r = write_all(fd, block, (size_t)n)) < 0)
             break;
     if (n < 0)
@@ -309,19 +319,22 @@ static int copy_of_stdin(void)
 
 static int open_file(const char *path)
 {
-    struct stat st;
-    int fd;
+    struct stat st = {0};
+    int fd, copy;
 
     if (strcmp(path, "-") == 0)
-        return copy_of_stdin();
+        return copy_of(STDIN_FILENO);
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return -errno;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        close(fd);
-        return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-    }
-    return fd;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        return fd;
+    if (S_ISFIFO(st.st_mode) && fcntl(fd, F_SETFL, O_RDONLY) == 0)
+        copy = copy_of(fd);
+    else
+        copy = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+    close(fd);
+    return copy;
 }
 
 static struct mill_input input_of(struct explain *x, struct source *s, struct source_chunk *c,
@@ -337,6 +350,7 @@ static struct mill_input input_of(struct explain *x, struct source *s, struct so
         .cut = news == SOURCE_LONG,
         .whole = x->whole,
         .line_end = c->end,
+        .header = s->at.offset > 0 ? buf_slice(&x->header) : (struct slice){0},
         .place = {.file = slice_of(x->file), .now_ms = clock->wall_ms(clock)},
         .java = java,
     };
@@ -367,6 +381,23 @@ static int grind_whole(struct explain *x, struct source *s)
     c.text = (struct slice){x->reader.memory, (size_t)n};
     in = input_of(x, s, &c, SOURCE_HALF, &java);
     return mill_run(outfit_mill(x->outfit), &in, &state, &events, &report);
+}
+
+/* The first lines, which are needed to the end. */
+static int read_header(struct explain *x, struct source *s)
+{
+    ssize_t n;
+    int r;
+
+    buf_reset(&x->header);
+    if (!outfit_wants_header(x->outfit) || x->whole)
+        return 0;
+    r = buf_reserve(&x->header, EXPLAIN_HEADER_MAX);
+    if (r < 0)
+        return r;
+    n = source_read_head(s, &x->reader, x->header.ptr, EXPLAIN_HEADER_MAX);
+    x->header.len = n > 0 ? (size_t)n : 0;
+    return 0; /* an error is met again by who reads it all */
 }
 
 /* Reads it all, from its beginning, as the agent would. */
@@ -415,13 +446,18 @@ static int explain_file(struct explain *x, const char *path)
 
     *s = (struct source){.fd = open_file(path), .encoding = (enum encoding)x->flow->encoding};
     if (s->fd < 0)
-        return failed("'%s': cannot be read: %s", path, strerrordesc_np(-s->fd));
+        return s->fd == -EINVAL ? failed("'%s': is no regular file and no pipe", path)
+                                : failed("'%s': cannot be read: %s", path, strerrordesc_np(-s->fd));
     x->file = path;
     n = pread(s->fd, magic, sizeof magic, 0);
     s->packed =
         n == (ssize_t)sizeof magic ? unpack_kind_of((struct slice){magic, (size_t)n}) : UNPACK_NONE;
-    r = x->whole ? grind_whole(x, s) : grind_file(x, s);
-    if (r < 0 && r != -EINVAL)
+    r = read_header(x, s);
+    if (r == 0)
+        r = x->whole ? grind_whole(x, s) : grind_file(x, s);
+    if (r == -EBADMSG || (r == 0 && s->unpack != NULL && !unpack_is_whole(s->unpack)))
+        r = failed("'%s': is damaged, or cut short, behind what is shown", path);
+    else if (r < 0 && r != -EINVAL)
         r = failed("'%s': reading: %s", path, strerrordesc_np(-r));
     source_close_packed(s);
     close(s->fd);
@@ -429,6 +465,16 @@ static int explain_file(struct explain *x, const char *path)
 }
 
 /* --- which flow --- */
+
+static bool excludes(const struct config_flow *f, const char *path)
+{
+    struct glob_excludes *g = NULL;
+    bool found = glob_excludes_new(f->exclude.items, f->exclude.count, &g) == 0 &&
+                 glob_excludes_match(g, path, strrchr(path, '/') + 1);
+
+    glob_excludes_free(g);
+    return found;
+}
 
 /* Whether a flow's globs mean a file of this name. */
 static bool follows(const struct config_flow *f, const char *path)
@@ -448,7 +494,7 @@ static bool follows(const struct config_flow *f, const char *path)
         free(states);
         states = next;
     }
-    found = states != NULL && glob_matches(g, states, name);
+    found = states != NULL && glob_matches(g, states, name) && !excludes(f, path);
 out:
     free(states);
     glob_free(g);
@@ -593,6 +639,7 @@ int explain_command(int argc, char **argv, const char *config)
     if (x.config == NULL)
         return EXPLAIN_USAGE;
     buf_init(&x.line, EXPLAIN_SHOWN_MAX);
+    buf_init(&x.header, EXPLAIN_HEADER_MAX);
     if (prepare(&x, optind < argc ? argv[optind] : NULL) < 0) {
         status = EXPLAIN_USAGE;
         goto out;
@@ -609,6 +656,7 @@ out:
     outfit_free(x.outfit);
     reader_done(&x.reader);
     digest_free(x.digest);
+    buf_done(&x.header);
     buf_done(&x.line);
     config_free(x.config);
     return status;
