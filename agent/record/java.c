@@ -457,11 +457,19 @@ static void add_column(struct step *s, struct slice text, bool half_before, bool
         s->filled = s->found;
 }
 
+/* What is further on cannot change the columns that have names: one of them being empty at the end is
+ * null only if everything behind it is empty too. */
+static bool is_enough(const struct step *s)
+{
+    return s->found >= s->column_count && s->filled >= s->column_count;
+}
+
 static void split_byte(struct step *s, struct slice text)
 {
     const char *end;
 
-    while (text.len > 0 && (end = memchr(text.ptr, s->byte, text.len)) != NULL) {
+    while (text.len > 0 && (s->found == 0 || !is_enough(s)) &&
+           (end = memchr(text.ptr, s->byte, text.len)) != NULL) {
         size_t n = (size_t)(end - text.ptr);
 
         add_column(s, slice_first(text, n), false, false);
@@ -478,11 +486,12 @@ static int split_pattern(struct step *s, struct slice text)
     struct pattern_scan scan;
     size_t from = 0;
     bool half = false;
-    int r;
+    int r = 0;
 
     pattern_scan_init(&scan, text);
     scan.past_empty = true;
-    while ((r = pattern_scan_next(&scan, s->pattern, s->groups)) == 1) {
+    while ((s->found == 0 || !is_enough(s)) &&
+           (r = pattern_scan_next(&scan, s->pattern, s->groups)) == 1) {
         size_t at = (size_t)(s->groups[0].ptr - text.ptr);
         bool empty = s->groups[0].len == 0;
 
@@ -499,7 +508,7 @@ static int split_pattern(struct step *s, struct slice text)
     }
     if (s->found > 0)
         add_column(s, slice_from(text, from), half, false);
-    return r;
+    return r < 0 ? r : 0;
 }
 
 static int append_column(struct buf *to, const struct column *c)

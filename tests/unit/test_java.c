@@ -13,8 +13,8 @@
 #include "base64.h"
 #include "buf.h"
 #include "counted_malloc.h"
-#include "json.h"
 #include "ec2.h"
+#include "json.h"
 #include "record/java.h"
 #include "record/java_json.h"
 #include "record/java_text.h"
@@ -310,6 +310,12 @@ static const struct story {
      SLICE("{\"a\":\"\",\"b\":\"\",\"c\":\"\"}\n")},
     {"extra empty columns do not", CSV(","), SLICE("1,,,,,\n"), JAVA_SEND,
      SLICE("{\"a\":\"1\",\"b\":null,\"c\":null}\n")},
+    {"an empty one that is the last with a name, and something far behind it", CSV("[,]"),
+     SLICE("1,2,,,,,,,x\n"), JAVA_SEND, SLICE("{\"a\":\"1\",\"b\":\"2\",\"c\":\"\"}\n")},
+    {"and nothing behind it", CSV("[,]"), SLICE("1,2,,,,,,,\n"), JAVA_SEND,
+     SLICE("{\"a\":\"1\",\"b\":\"2\",\"c\":null}\n")},
+    {"what is behind the last that has a name is not a part of it", CSV("[,]"),
+     SLICE("1,2,3,4,5\n"), JAVA_SEND, SLICE("{\"a\":\"1\",\"b\":\"2\",\"c\":\"3\"}\n")},
     {"a carriage return stays", CSV(","), SLICE("1,2,3\r\n"), JAVA_SEND,
      SLICE("{\"a\":\"1\",\"b\":\"2\",\"c\":\"3\\r\"}\n")},
     {"nothing at all", CSV(","), SLICE(""), JAVA_SEND,
