@@ -150,7 +150,7 @@ static size_t shortest_digits(double value, char digits[20], int *ret_exponent)
 
 static int append_finite(struct buf *to, double value)
 {
-    char digits[20] = {0}, text[48];
+    char digits[20] = "", text[48];
     int exponent, n, count = (int)shortest_digits(value, digits, &exponent);
 
     if (exponent >= 7 || exponent < -3)

@@ -448,9 +448,11 @@ static void print_to(FILE *to, const struct buf *b)
 int import_files(const struct import_file *files, size_t count, FILE *to, FILE *words)
 {
     struct import_value *trees = calloc(count, sizeof *trees);
-    struct import im = {.file = files[0].name, .prefix = ""};
+    struct import im = {.prefix = ""};
     int r = trees == NULL ? -ENOMEM : 0;
 
+    assert(count > 0);
+    im.file = files[0].name;
     buf_init(&im.out, IMPORT_TEXT_MAX);
     buf_init(&im.wrong, IMPORT_TEXT_MAX);
     buf_init(&im.told, IMPORT_TEXT_MAX);

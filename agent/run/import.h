@@ -23,7 +23,7 @@ struct import_file {
     struct slice text;
 };
 
-/* The same of texts: agent.json, and what is in agent.d beside it.  Writes the configuration to `to`,
+/* The same of texts: agent.json first, and what is in agent.d beside it.  Writes the configuration to `to`,
  * and sentences to `words`, each of which may be NULL.  Returns 0; -EINVAL if something is refused;
  * -ENOMEM. */
 int import_files(const struct import_file *files, size_t count, FILE *to, FILE *words);
