@@ -456,6 +456,7 @@ int import_files(const struct import_file *files, size_t count, FILE *to, FILE *
     buf_init(&im.out, IMPORT_TEXT_MAX);
     buf_init(&im.wrong, IMPORT_TEXT_MAX);
     buf_init(&im.told, IMPORT_TEXT_MAX);
+    buf_init(&im.flows, IMPORT_TEXT_MAX);
     for (size_t i = 0; i < count && r == 0; i++)
         r = read_tree(&im, &files[i], i == 0, &trees[i]);
     if (r == 0)
@@ -471,6 +472,7 @@ int import_files(const struct import_file *files, size_t count, FILE *to, FILE *
     buf_done(&im.out);
     buf_done(&im.wrong);
     buf_done(&im.told);
+    buf_done(&im.flows);
     return r;
 }
 

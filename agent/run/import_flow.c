@@ -442,6 +442,29 @@ static bool put_stream(struct import *im, const struct import_value *flow, bool 
     return true;
 }
 
+/* The Java agent does not start with two flows of one stream and the same files. */
+static void check_unlike(struct import *im, const struct import_value *flow, bool firehose)
+{
+    struct slice pattern;
+    struct buf id;
+    int r;
+
+    if (!import_text(im, flow, "filePattern", &pattern))
+        return;
+    buf_init(&id, IMPORT_TEXT_MAX);
+    r = buf_printf(&id, "\n%s:%.*s:%.*s\n", firehose ? "fh" : "kinesis", SLICE_ARG(im->stream),
+                   SLICE_ARG(pattern));
+    if (r == 0 && im->flows.len > 0 && memmem(im->flows.ptr, im->flows.len, id.ptr, id.len) != NULL)
+        import_refuse(im, "filePattern",
+                      "is that of another flow to the same stream; the Java agent does not start "
+                      "with it");
+    if (r == 0)
+        r = buf_append(&im->flows, buf_slice(&id));
+    if (r < 0)
+        im->lost = r;
+    buf_done(&id);
+}
+
 void import_flow(struct import *im, const struct import_value *flow)
 {
     static const char *const positions[] = {"END_OF_FILE", "START_OF_FILE", NULL};
@@ -452,6 +475,8 @@ void import_flow(struct import *im, const struct import_value *flow)
     im->stream = (struct slice){NULL, 0};
     (void)put_stream(im, flow, &firehose);
     put_files(im, flow);
+    if (im->wrong_count == 0)
+        check_unlike(im, flow, firehose);
     (void)import_word(im, flow, "initialPosition", positions, &word);
     import_put(im, "      from = \"%s\";\n", word == 0 ? "end" : "start");
     put_header_lines(im, flow);

@@ -20,6 +20,7 @@ struct import {
     struct buf out;      /* the configuration */
     struct buf wrong;    /* sentences: what is refused */
     struct buf told;     /* sentences: what differs */
+    struct buf flows;    /* stream and files of each so far, each with a newline around it */
     size_t wrong_count;
     int lost; /* the first error of memory */
 };

@@ -388,6 +388,15 @@ def test_a_key_above_the_flows_that_is_refused(imported, keys, key):
     assert done.returncode == 1 and key in done.stderr, done.stderr
 
 
+def test_two_flows_that_are_one(imported):
+    """Of one stream and the same files, wherever they are written: the Java agent refuses them."""
+    done = imported({"flows": [FLOW, {**FLOW, "deliveryStream": "s1"}, FLOW]})
+    assert done.returncode == 1 and "flow 3 (s1): filePattern: " in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = imported({"flows": [FLOW]}, d={"a": {"flows": [FLOW]}})
+    assert done.returncode == 1 and "agent.d/a: flow 1 (s1): filePattern: " in done.stderr
+
+
 def test_everything_that_is_refused_is_said_at_once(imported):
     done = imported({"userDefinedCredentialsProvider.x": 1, "flows": [
         {**FLOW, "skipHeaderLines": "x", "initialPosition": "y"}, FLOW,
