@@ -101,11 +101,15 @@ static bool is_wanted(const struct recipe_settings *s, struct slice text, struct
     return true;
 }
 
-/* Gives the text with everything replaced that is to be.  -ETIME, -EMSGSIZE: it must not be sent. */
-static int redact(struct recipe *r, struct slice text, struct slice *ret)
+/* Gives the text with everything replaced that is to be.  -ETIME, -EMSGSIZE: it must not be sent.
+ * Patterns see no carriage return at its end: "\\d+$" finds the same in a file of Windows. */
+static int redact(struct recipe *r, struct slice whole, struct slice *ret)
 {
     const struct recipe_settings *s = &r->settings;
+    struct slice text = without_return(whole);
+    bool has_return = text.len < whole.len;
     size_t now = 0;
+    int e = 0;
 
     for (size_t i = 0; i < s->redact_count; i++) {
         struct buf *to = &r->redacted[now];
@@ -120,8 +124,14 @@ static int redact(struct recipe *r, struct slice text, struct slice *ret)
         text = buf_slice(to);
         now = 1 - now;
     }
-    *ret = text;
-    return 0;
+    if (text.ptr == whole.ptr) {
+        *ret = whole;
+        return 0;
+    }
+    if (has_return)
+        e = buf_append_char(&r->redacted[1 - now], '\r');
+    *ret = buf_slice(&r->redacted[1 - now]);
+    return e;
 }
 
 /* --- shaping what was found --- */
@@ -190,7 +200,7 @@ static void rename_and_remove(struct recipe *r)
         if (from == NULL)
             continue;
         from->name = s->rename[i].to;
-        if (taken != NULL)
+        if (taken != NULL && taken != from)
             fields_remove(f, taken); /* the one that was renamed is meant */
     }
     if (s->remove_count == 0 && s->keep_count == 0)
@@ -387,6 +397,12 @@ static int convert(struct recipe *r, const struct recipe_event *e, bool has_newl
         record = buf_slice(&r->out);
     }
     x = java_chain_convert(r->settings.convert, record, e->java, &ret->record);
+    if (x == -ETIME || x == -EMSGSIZE) {
+        ret->record = record;
+        ret->gave_up = x == -ETIME;
+        ret->mismatch = x == -ETIME ? too_hard : too_large;
+        return 0;
+    }
     if (x < 0)
         return x;
     if (x == JAVA_DROP) {
