@@ -12,6 +12,7 @@
 
 #include "buf.h"
 #include "counted_malloc.h"
+#include "ec2.h"
 #include "record/template.h"
 #include "util.h"
 
@@ -20,18 +21,16 @@ static const char *env(const char *name)
     return strcmp(name, "HOME") == 0 ? "/root" : strcmp(name, "EMPTY") == 0 ? "" : NULL;
 }
 
-static struct slice ec2(const void *user, struct slice name)
-{
-    return slice_equal(name, SLICE("region")) ? slice_of(user) : (struct slice){0};
-}
+static const struct ec2_tag tags[] = {{.key = SLICE("Name"), .value = SLICE("web-1")}};
+static const struct ec2 instance = {
+    .text[EC2_REGION] = SLICE("eu-west-1"), .tags = tags, .tag_count = ARRAY_LEN(tags)};
 
 static const struct template_world world = {SLICE("web1"), SLICE("access"), env};
 static const struct template_place place = {
     .file = SLICE("/var/log/a.log"),
     .offset = UINT64_MAX,
     .now_ms = 1700000000007,
-    .ec2 = ec2,
-    .ec2_user = "eu-west-1",
+    .ec2 = &instance,
 };
 
 static const struct story {
@@ -51,7 +50,8 @@ static const struct story {
     {"${file}", "/var/log/a.log", false, false},
     {"${file}:${offset}", "/var/log/a.log:18446744073709551615", false, false},
     {"${now}", "2023-11-14T22:13:20.007Z", false, false},
-    {"[${ec2:region}][${ec2:instance-id}][${ec2:tag/Name}]", "[eu-west-1][][]", false, true},
+    {"[${ec2:region}][${ec2:instance-id}][${ec2:tag/Name}][${ec2:tag/x}]", "[eu-west-1][][web-1][]",
+     false, true},
 };
 
 static void texts_are_filled_in(void **state)
