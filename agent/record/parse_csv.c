@@ -2,6 +2,7 @@
  * begins with one, and what follows the closing quote belongs to the column. */
 #include "record/parse_inner.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -12,12 +13,15 @@ enum { WHY_BYTES = 100 };
 static int take_quoted(struct slice *rest, char delimiter, struct fields *to, struct slice *ret,
                        const char **ret_why)
 {
-    struct slice all = slice_from(*rest, 1), tail;
-    size_t close = parse_find(all, '"'), len, end;
+    struct slice all, tail;
+    size_t close, len, end;
     bool doubled = false;
     char *room, *put;
     int r;
 
+    assert(rest->len > 0);
+    all = slice_from(*rest, 1);
+    close = parse_find(all, '"');
     while (close + 1 < all.len && all.ptr[close + 1] == '"') {
         doubled = true;
         close += 2;

@@ -26,9 +26,12 @@ struct template
     struct buf text; /* of the parts: literal, or the name of what is asked for */
 };
 
-static const char *const ec2_names[] = {
-    "instance-id", "instance-type", "availability-zone", "region",
-    "account-id",  "ami-id",        "private-ip",        NULL};
+static const char *const ec2_names[EC2_TEXTS] = {
+    [EC2_PRIVATE_IP] = "private-ip",   [EC2_AVAILABILITY_ZONE] = "availability-zone",
+    [EC2_INSTANCE_ID] = "instance-id", [EC2_INSTANCE_TYPE] = "instance-type",
+    [EC2_ACCOUNT_ID] = "account-id",   [EC2_AMI_ID] = "ami-id",
+    [EC2_REGION] = "region",
+};
 
 static int add(struct template *t, enum part_kind kind, struct slice text)
 {
