@@ -29,8 +29,8 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           loop mistakes morgue outfit scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver digest encoding \
-         endpoint escape fields follower generation glob heap imds java java_regex json \
-         kinesis ledger map parse pattern recipe record rooms sigv4 slice source squeeze \
+         endpoint escape events fields follower generation glob heap imds java java_regex json \
+         kinesis ledger map mill parse pattern recipe record rooms sigv4 slice source squeeze \
          steady template typed unpack utf8 when window zone
 tools := parse_lines
 sim   := histories

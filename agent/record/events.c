@@ -116,22 +116,15 @@ static bool next_in_row(const struct events_rules *r, struct slice text, size_t 
 
 /* --- containers' lines --- */
 
-/* What is known of each stream of a container while lines are read. */
-struct region {
-    bool open[CRI_STREAMS]; /* there is an event … */
-    bool part[CRI_STREAMS]; /* … whose last line was a part */
-    bool ended[CRI_STREAMS];
-};
-
 enum region_step {
     REGION_ALONE,  /* not a container's line: an event by itself */
     REGION_BEGINS, /* the line begins an event of its stream, where another one was open or not */
     REGION_GOES_ON,
 };
 
-static enum region_step region_step(const struct events_rules *r, struct region *g,
-                                    struct slice line, struct cri *ret)
+static enum region_step region_step(struct events_region *g, struct slice line, struct cri *ret)
 {
+    const struct events_rules *r = g->rules;
     enum region_step step = REGION_BEGINS;
     enum cri_stream s;
 
@@ -146,7 +139,7 @@ static enum region_step region_step(const struct events_rules *r, struct region 
     return step;
 }
 
-static bool region_is_over(const struct region *g)
+static bool region_is_over(const struct events_region *g)
 {
     for (size_t s = 0; s < CRI_STREAMS; s++)
         if (g->open[s] && (g->part[s] || !g->ended[s]))
@@ -154,7 +147,7 @@ static bool region_is_over(const struct region *g)
     return true;
 }
 
-static bool region_has_part(const struct region *g)
+static bool region_has_part(const struct events_region *g)
 {
     return (g->open[CRI_STDOUT] && g->part[CRI_STDOUT]) ||
            (g->open[CRI_STDERR] && g->part[CRI_STDERR]);
@@ -167,17 +160,17 @@ static bool next_region(const struct events_rules *r, struct slice text, size_t 
 {
     struct slice in = text, line;
     struct open open = {0};
-    struct region g = {0};
+    struct events_region g = {.rules = r};
 
     while (split_next(&in, &line)) {
-        struct region before = g;
+        struct events_region before = g;
         struct cri c;
         enum region_step step;
 
         *ret_len = (size_t)(line.ptr - text.ptr);
         if (open.lines > 0 && (!fits(r, &open, line.len + 1) || split_zeros(line) > 0))
             return true;
-        step = region_step(r, &g, line, &c);
+        step = region_step(&g, line, &c);
         if (open.lines > 0 && !region_has_part(&before) &&
             (step == REGION_ALONE || (step == REGION_BEGINS && before.open[c.which])))
             return true;
@@ -211,50 +204,57 @@ static int gather(struct buf *b, const struct cri *c, bool begins, bool was_part
     return r < 0 ? r : buf_append(b, c->message);
 }
 
-int events_of_region(const struct events_rules *r, struct slice region, unsigned n,
-                     struct buf scratch[2], struct slice *ret)
+void events_region_init(struct events_region *g, const struct events_rules *r, struct slice text)
 {
-    struct slice in = region, line;
-    struct region g = {0};
-    unsigned seen = 0;
+    *g = (struct events_region){.rules = r, .rest = text, .begin = text.ptr};
+}
 
-    while (split_next(&in, &line)) {
-        struct region before = g;
+/* The event of a stream is whole. */
+static int give(struct events_region *g, size_t stream, struct slice event, struct slice *ret)
+{
+    g->open[stream] = false;
+    *ret = event;
+    return 1;
+}
+
+int events_region_next(struct events_region *g, struct buf scratch[CRI_STREAMS], struct slice *ret)
+{
+    struct slice line;
+
+    for (struct slice in = g->rest; split_next(&in, &line); g->rest = in) {
+        struct events_region before = *g;
         struct cri c;
-        enum region_step step = region_step(r, &g, line, &c);
-        int e;
+        enum region_step step = region_step(g, line, &c);
+        bool is_over;
+        int r;
 
         if (step == REGION_ALONE) {
-            if (seen++ != n)
-                continue;
+            g->rest = in;
             *ret = line;
             return 1;
         }
-        /* The whole region is one line: the usual case, and nothing to be gathered. */
-        if (in.len == 0 && line.ptr == region.ptr && !c.is_part && n == 0) {
-            *ret = line;
-            return 1;
+        if (step == REGION_BEGINS && before.open[c.which]) {
+            *g = before; /* the line is looked at again, when that one is out */
+            return give(g, c.which, buf_slice(&scratch[c.which]), ret);
         }
-        if (step == REGION_BEGINS && before.open[c.which] && seen++ == n) {
-            *ret = buf_slice(&scratch[c.which]);
-            return 1;
+        is_over = g->ended[c.which] || (in.len == 0 && line.ptr == g->begin);
+        if (is_over && !c.is_part && step == REGION_BEGINS) {
+            g->rest = in; /* the usual case: one line, and nothing to be gathered */
+            return give(g, c.which, line, ret);
         }
-        e = gather(&scratch[c.which], &c, step == REGION_BEGINS, before.part[c.which]);
-        if (e < 0)
-            return e;
-        if (g.ended[c.which] && !g.part[c.which]) {
-            g.open[c.which] = false;
-            if (seen++ == n) {
-                *ret = buf_slice(&scratch[c.which]);
-                return 1;
-            }
+        r = gather(&scratch[c.which], &c, step == REGION_BEGINS, before.part[c.which]);
+        if (r < 0) {
+            *g = before;
+            return r;
+        }
+        if (is_over && !c.is_part) {
+            g->rest = in;
+            return give(g, c.which, buf_slice(&scratch[c.which]), ret);
         }
     }
     for (size_t s = 0; s < CRI_STREAMS; s++)
-        if (g.open[s] && seen++ == n) {
-            *ret = buf_slice(&scratch[s]);
-            return 1;
-        }
+        if (g->open[s])
+            return give(g, s, buf_slice(&scratch[s]), ret);
     return 0;
 }
 

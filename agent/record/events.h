@@ -21,6 +21,7 @@
 #define EVENTS_H
 
 #include "buf.h"
+#include "record/cri.h"
 #include "slice.h"
 
 #include <stdbool.h>
@@ -50,10 +51,21 @@ static inline bool events_join(const struct events_rules *r)
  * that goes on. */
 bool events_next(const struct events_rules *r, struct slice text, size_t behind, size_t *ret_len);
 
-/* The events of a region of containers' lines, one after the other: number `n`, from 0, as one line
- * of the same form, F for its tag.  It lies in the region, or in `scratch`, which is emptied before.
+/* A region of containers' lines, and how far its events were taken off it. */
+struct events_region {
+    const struct events_rules *rules; /* borrowed, as the text is */
+    struct slice rest;
+    const char *begin;
+    bool open[CRI_STREAMS]; /* there is an event of this stream … */
+    bool part[CRI_STREAMS]; /* … whose last line was a part */
+    bool ended[CRI_STREAMS];
+};
+
+void events_region_init(struct events_region *g, const struct events_rules *r, struct slice text);
+
+/* The next event, in the order of their ends: one line of the same form as the region's, F for its
+ * tag.  It lies in the region or in `scratch`, until the next call.
  * 1: there is one; 0: there is none.  Errors: as buf. */
-int events_of_region(const struct events_rules *r, struct slice region, unsigned n,
-                     struct buf scratch[2], struct slice *ret);
+int events_region_next(struct events_region *g, struct buf scratch[CRI_STREAMS], struct slice *ret);
 
 #endif

@@ -25,9 +25,10 @@ int mill_new(const struct mill_settings *s, struct mill **ret)
     m->waits = events_join(&s->events) || s->join_bytes > 0;
     buf_init(&m->decoded, 2 * most);
     buf_init(&m->joined, most);
+    buf_init(&m->ended, most);
     buf_init(&m->fitted, most);
-    buf_init(&m->scratch[0], most);
-    buf_init(&m->scratch[1], most);
+    for (size_t i = 0; i < ARRAY_LEN(m->scratch); i++)
+        buf_init(&m->scratch[i], MAX(most, s->events.max_bytes));
     fields_init(&m->columns, most);
     if (s->key == MILL_KEY_CONST)
         key_of_text(s->key_text, &m->key);
@@ -41,6 +42,7 @@ void mill_free(struct mill *m)
         return;
     buf_done(&m->decoded);
     buf_done(&m->joined);
+    buf_done(&m->ended);
     buf_done(&m->fitted);
     buf_done(&m->scratch[0]);
     buf_done(&m->scratch[1]);
@@ -106,7 +108,8 @@ static bool take_lines(enum encoding e, uint32_t count, struct slice *text)
 static int read_names(struct mill *m, struct slice header)
 {
     const struct mill_settings *s = &m->settings;
-    struct slice last = header, rest;
+    struct slice last = header;
+    const char *newline;
     int r;
 
     m->header = (struct parse_names){0};
@@ -115,15 +118,15 @@ static int read_names(struct mill *m, struct slice header)
     last = slice_from(last, encoding_mark_len(s->encoding, last));
     if (!take_lines(s->encoding, s->header_lines - 1, &last) || last.len == 0)
         return 0;
-    rest = last;
-    if (take_lines(s->encoding, 1, &rest)) /* what comes behind it is no header */
-        last = slice_first(last, last.len - rest.len);
+    newline = encoding_find_newline(s->encoding, last);
+    if (newline != NULL)
+        last = slice_first(last, (size_t)(newline - last.ptr));
     buf_reset(&m->joined); /* is not in use yet */
     r = encoding_to_utf8(s->encoding, last, &m->joined);
     if (r < 0)
-        return r;
+        return r == -ENOMEM ? r : 0;
     last = buf_slice(&m->joined);
-    while (last.len > 0 && (last.ptr[last.len - 1] == '\n' || last.ptr[last.len - 1] == '\r'))
+    while (last.len > 0 && last.ptr[last.len - 1] == '\r')
         last.len--;
     fields_reset(&m->columns);
     r = parse_csv_columns(last, s->events.delimiter, &m->columns);
@@ -144,7 +147,8 @@ static int read_names(struct mill *m, struct slice header)
     return 0;
 }
 
-/* Passes the header, and a byte order mark.  False: it is not all there. */
+/* Passes the header, and a byte order mark.  False: it is not all there.  A header line that is too
+ * long to be seen whole is passed nevertheless, and names nothing. */
 static bool pass_header(struct run *run, int *ret_error)
 {
     const struct mill_settings *s = &run->mill->settings;
@@ -154,7 +158,7 @@ static bool pass_header(struct run *run, int *ret_error)
     *ret_error = 0;
     if (in->offset == 0 && s->header_lines > 0) {
         if (!take_lines(s->encoding, s->header_lines, &text)) {
-            if (!in->flush)
+            if (!in->flush && !in->cut)
                 return false;
             text = slice_from(text, text.len);
         }
@@ -166,6 +170,9 @@ static bool pass_header(struct run *run, int *ret_error)
     run->raw.passed = in->text.len - text.len;
     run->raw.text = text;
     run->consumed = in->offset + run->raw.passed;
+    if (in->cut && text.len == 0)
+        run->consumed = in->line_end;
+    run->reached = run->consumed;
     *ret_error = read_names(run->mill, header);
     return true;
 }
@@ -220,6 +227,24 @@ static void tell(struct run *run)
         run->events->notice(run->events->user, n);
 }
 
+/* Whether it was not told before what becomes of the next record of the event. */
+static bool is_fresh(const struct run *run)
+{
+    const struct mill_state *s = run->state;
+
+    return run->event.offset > s->counted ||
+           (run->event.offset == s->counted && run->index >= s->told);
+}
+
+/* It was told now, up to this record. */
+static void was_told(struct run *run)
+{
+    if (!is_fresh(run))
+        return;
+    run->state->counted = run->event.offset;
+    run->state->told = run->index;
+}
+
 /* Drops it, which cannot be refused, and is told once. */
 static int drop(struct run *run, const struct recipe_result *result)
 {
@@ -237,6 +262,7 @@ static int drop(struct run *run, const struct recipe_result *result)
     if (run->event.fresh)
         (void)run->events->take(run->events->user, &p);
     tell(run);
+    run->index++;
     return 0;
 }
 
@@ -246,7 +272,7 @@ static int send_fitting(struct run *run, const struct recipe_result *result)
     struct mill *m = run->mill;
     int r = 0;
 
-    if (run->in->cut)
+    if (run->event.cut)
         return -EMSGSIZE;
     if (!mill_group_takes(run, result->record))
         r = mill_group_close(run);
@@ -277,7 +303,7 @@ static int send(struct run *run, const struct recipe_result *result)
 }
 
 /* A text that is an event, or one of those of a region. */
-static int grind(struct run *run, struct slice text, bool has_newline, bool keep_newline)
+static int grind_text(struct run *run, struct slice text, bool has_newline, bool keep_newline)
 {
     struct mill *m = run->mill;
     struct recipe_result result = {.text = text, .record = text};
@@ -292,7 +318,8 @@ static int grind(struct run *run, struct slice text, bool has_newline, bool keep
     int r = 0;
 
     e.place.offset = run->event.offset;
-    if (run->in->cut && mill_in_parts(run))
+    note(run, &result);
+    if (mill_in_parts(run))
         return mill_next_part(run, text);
     if (m->settings.recipe != NULL)
         r = recipe_make(m->settings.recipe, &e, &result);
@@ -317,14 +344,27 @@ static int grind(struct run *run, struct slice text, bool has_newline, bool keep
     return send(run, &result);
 }
 
-static int grind_region(struct run *run, struct slice region)
+static int grind(struct run *run, struct slice text, bool has_newline, bool keep_newline)
+{
+    int r;
+
+    run->event.fresh = is_fresh(run);
+    r = grind_text(run, text, has_newline, keep_newline);
+    if (r == 0)
+        was_told(run);
+    return r;
+}
+
+static int grind_region(struct run *run, struct slice text)
 {
     struct mill *m = run->mill;
+    struct events_region region;
     struct slice line;
     int r = 0;
 
-    for (unsigned n = 0; r == 0; n++) {
-        int more = events_of_region(&m->settings.events, region, n, m->scratch, &line);
+    events_region_init(&region, &m->settings.events, text);
+    while (r == 0) {
+        int more = events_region_next(&region, m->scratch, &line);
 
         if (more <= 0)
             return more;
@@ -333,34 +373,28 @@ static int grind_region(struct run *run, struct slice region)
     return r;
 }
 
-static int grind_event(struct run *run, struct slice event, bool is_last)
+static int grind_event(struct run *run, struct slice text, bool is_last)
 {
-    size_t zeros = 0;
     bool half = run->half && is_last;
-    struct slice text = event;
+    bool cut = run->event.cut;
     int r;
 
-    if (run->mill->settings.encoding == ENCODING_UTF8 && event.ptr[0] == '\0' && !run->in->whole) {
-        zeros = split_zeros(event);
-        text = slice_from(event, zeros);
-    }
-    if (!run->in->cut)
+    if (!cut)
         text.len--; /* its newline */
     run->index = 0;
-    run->event.fresh = run->event.offset >= run->state->counted;
-    if (zeros > 0 && run->event.fresh) {
-        const struct mill_notice n = {.offset = run->event.offset, .zeros = zeros};
-
-        run->events->notice(run->events->user, &n);
-    }
-    if (run->mill->settings.events.cri && !run->in->cut && !run->in->whole)
+    run->event.begun = true;
+    if (run->mill->settings.events.cri && !cut && !run->in->whole && !mill_in_parts(run))
         r = grind_region(run, (struct slice){text.ptr, text.len + 1});
     else
-        r = grind(run, text, !run->in->cut && !half, !run->in->cut && !half);
+        r = grind(run, text, !cut && !half, !cut && !half);
     if (r < 0)
         return r;
+    run->event.begun = false;
     run->skip = 0;
-    run->state->counted = MAX(run->state->counted, run->event.end);
+    if (run->event.end > run->state->counted) {
+        run->state->counted = run->event.end;
+        run->state->told = 0;
+    }
     return 0;
 }
 
@@ -370,37 +404,99 @@ static uint32_t count_lines(const struct run *run, struct slice event)
     uint32_t n = 0;
     struct slice line;
 
-    if (!events_join(&run->mill->settings.events))
+    if (!events_join(&run->mill->settings.events) || run->event.cut)
         return 1;
     while (split_next(&event, &line))
         n++;
     return n;
 }
 
+/* The event that some records are out of already, as it was then: it may have been thought whole
+ * because nothing more came, and by now there may be more.  False: it is not all there. */
+static bool same_event(struct run *run, size_t at, struct slice *ret)
+{
+    size_t end = MAX(at, run->carry_len);
+
+    while (offset_of(run, end) < run->state->done_end || end == at) {
+        struct slice rest = slice_from(run->text, end), line;
+
+        if (!split_next(&rest, &line))
+            return false;
+        end += line.len + 1;
+    }
+    *ret = slice_first(slice_from(run->text, at), end - at);
+    return true;
+}
+
 /* Takes the next event off the text.  False: it is not whole. */
 static bool next_event(struct run *run, size_t at, struct slice *ret)
 {
+    const struct mill_input *in = run->in;
     const struct events_rules *rules = &run->mill->settings.events;
     struct slice rest = slice_from(run->text, at), line;
-    size_t len;
+    size_t behind = in->behind / encoding_newline_len(run->mill->settings.encoding), len;
 
-    if (run->in->cut || run->in->whole) {
-        *ret = rest;
+    run->event.cut = in->cut && at >= run->carry_len;
+    *ret = rest;
+    if (in->whole || run->event.cut)
         return true;
-    }
-    if (!events_join(rules)) {
+    if (run->skip > 0 && same_event(run, at, ret))
+        return true;
+    if (!events_join(rules) || mill_in_parts(run)) {
         if (!split_next(&rest, &line))
             return false;
         *ret = (struct slice){line.ptr, line.len + 1};
         return true;
     }
-    if (!events_next(rules, rest, run->in->behind, &len)) {
-        if (!run->in->flush)
+    if (in->cut) { /* so long a line belongs to nothing */
+        rest = slice_first(rest, run->carry_len - at);
+        behind = in->text.len;
+    } else if (run->skip > 0 && !in->flush) {
+        return false;
+    }
+    if (!events_next(rules, rest, behind, &len)) {
+        if (!in->flush && !in->cut)
             return false;
         len = rest.len;
     }
     *ret = slice_first(rest, len);
     return true;
+}
+
+/* A hole in the file is passed over, as it is by the source where a read begins with one.  Gives
+ * where the text goes on. */
+static size_t pass_zeros(struct run *run, size_t at)
+{
+    struct mill_state *state = run->state;
+    enum encoding encoding = run->mill->settings.encoding;
+    size_t zeros = split_zeros(slice_from(run->text, at));
+    uint64_t offset;
+
+    if (zeros == 0 || encoding_is_utf16(encoding) || run->in->cut || run->in->whole ||
+        mill_in_parts(run))
+        return at;
+    offset = offset_of(run, at);
+    at += zeros;
+    if (encoding != ENCODING_UTF8) {
+        run->raw.decoded = at;
+        run->raw.text = slice_from(run->raw.text, zeros);
+        run->raw.passed += zeros;
+    }
+    if (offset >= state->counted) {
+        const struct mill_notice n = {.offset = offset, .zeros = zeros};
+
+        run->events->notice(run->events->user, &n);
+        state->counted = offset + zeros;
+        state->told = 0;
+    }
+    if (run->half && at + 1 == run->text.len)
+        at++; /* the newline is ours: there was no line */
+    run->reached = offset + zeros;
+    if (!run->group.open) {
+        run->consumed = run->reached;
+        run->consumed_at = at;
+    }
+    return at;
 }
 
 static int run_events(struct run *run)
@@ -409,31 +505,36 @@ static int run_events(struct run *run)
     struct slice event;
     int r;
 
-    while (at < run->text.len) {
+    for (;;) {
         uint32_t lines;
 
+        at = pass_zeros(run, at);
+        if (at == run->text.len)
+            break;
+        run->event.offset = offset_of(run, at);
         if (!next_event(run, at, &event)) {
             run->end = MILL_OPEN;
             run->event_open = true;
             break;
         }
         lines = count_lines(run, event);
-        run->event.offset = offset_of(run, at);
         run->event.at = at;
+        run->event.with_carry = at < run->carry_len;
         at += event.len;
-        run->event.end = run->in->cut ? run->in->line_end : offset_of(run, at);
-        run->event.with_carry = run->carry_len > 0 && at == event.len;
+        run->event.end = run->event.cut ? run->in->line_end : offset_of(run, at);
         r = grind_event(run, event, at == run->text.len);
         if (r < 0)
             return r;
-        run->events_done++;
-        run->lines_done += lines;
+        if (!run->event.cut || !mill_in_parts(run)) { /* else there is more of it */
+            run->events_done++;
+            run->lines_done += lines;
+        }
+        run->reached = run->event.end;
         if (!run->group.open) {
-            run->consumed = run->event.end;
+            run->consumed = run->reached;
             run->consumed_at = at;
             run->events_out = run->events_done;
             run->lines_out = run->lines_done;
-            run->carry_used = run->carry_len > 0;
         }
     }
     if (!run->group.open)
@@ -444,11 +545,27 @@ static int run_events(struct run *run)
     }
     r = mill_group_close(run);
     if (r == 0) {
-        run->consumed = run->event.end;
+        run->consumed = run->reached;
         run->consumed_at = at;
-        run->carry_used = run->carry_len > 0;
     }
     return r;
+}
+
+/* How much of the event at the place is out: what waits in a group is made again; and where no event
+ * was come to, it is as it was. */
+static void note_done(const struct run *run)
+{
+    struct mill_state *s = run->state;
+
+    if (run->group.open) {
+        s->done = run->group.index;
+        s->done_end = run->group.first_end;
+    } else if (run->event.begun) {
+        s->done = MAX(run->index, run->skip);
+        s->done_end = run->event.end;
+    } else if (run->events_done > 0 || run->consumed > run->in->offset) {
+        s->done = 0;
+    }
 }
 
 int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *state,
@@ -461,6 +578,7 @@ int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *sta
         .events = events,
         .skip = state->done,
         .consumed = in->offset,
+        .reached = in->offset,
     };
     int r = 0;
 
@@ -474,15 +592,14 @@ int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *sta
         run.end = MILL_FULL;
         r = 0;
     }
-    /* What waits in a group is made again. */
-    state->done = run.group.open ? run.group.index : run.end == MILL_FULL ? run.index : 0;
+    note_done(&run);
     *ret = (struct mill_report){
         .end = run.end,
         .offset = run.consumed,
         .open = slice_from(run.text, run.consumed_at),
         .events = run.events_out,
         .lines = run.lines + run.lines_out,
-        .carry_used = run.carry_used,
+        .carry_used = run.carry_len > 0 && run.consumed_at >= run.carry_len,
         .event_open = run.event_open,
         .joined_open = run.group.open,
     };

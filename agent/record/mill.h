@@ -72,8 +72,10 @@ struct mill_settings {
 /* What is remembered of a source between two calls; all zero at first, and when the source goes to
  * another place. */
 struct mill_state {
-    uint64_t counted;    /* what becomes of events before this offset was told already */
-    uint32_t done;       /* how many records of the event at the source's place are out */
+    uint64_t counted;  /* what becomes of events before this offset was told already … */
+    uint32_t told;     /* … and of this many records of the event that begins there */
+    uint32_t done;     /* how many records of the event at the source's place are out, or dropped */
+    uint64_t done_end; /* … and where it ended then: it stays so, whatever comes after it */
     uint64_t line_begin; /* where the long line began that is being sent in parts … */
     uint32_t line_parts; /* … and how many parts of it are out; 0: there is no such line */
 };
@@ -88,8 +90,10 @@ struct mill_input {
     bool whole;        /* all of it is one event, empty or not */
     bool cut; /* `text` is the beginning of one line, which has its newline before `line_end` */
     uint64_t line_end;
-    struct slice carry;  /* UTF-8: the event that `text` may go on with began in another file so */
-    struct slice header; /* the first header_lines of the file or more, if `offset` is beyond them */
+    struct slice
+        carry; /* UTF-8: the one event that `text` may go on with began in another file so */
+    struct slice header; /* the file's beginning, if `offset` is beyond its header: all of that, or
+                            more */
     struct template_place place; /* but for its offset */
     const struct java_context *java;
 };

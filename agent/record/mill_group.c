@@ -26,19 +26,20 @@ int mill_end_line(struct mill *m, bool has_newline, struct slice *record)
         record->len++;
         return 0;
     }
-    buf_reset(&m->fitted);
-    r = buf_append(&m->fitted, *record);
+    buf_reset(&m->ended);
+    r = buf_append(&m->ended, *record);
     if (r == 0)
-        r = buf_append_char(&m->fitted, '\n');
+        r = buf_append_char(&m->ended, '\n');
     if (r == 0)
-        *record = buf_slice(&m->fitted);
+        *record = buf_slice(&m->ended);
     return r;
 }
 
 /* --- keys --- */
 
-/* The member `path` of an object: "a.b" is b of a. */
-static bool find_member(struct slice object, struct slice path, struct slice *ret)
+/* The member `path` of an object: "a.b" is b of a.  A text is made what its escapes stand for, in
+ * `room`. */
+static bool find_member(struct slice object, struct slice path, struct buf *room, struct slice *ret)
 {
     const char *dot = memchr(path.ptr, '.', path.len);
     struct slice first = slice_first(path, dot != NULL ? (size_t)(dot - path.ptr) : path.len);
@@ -57,17 +58,24 @@ static bool find_member(struct slice object, struct slice path, struct slice *re
             continue;
         }
         if (dot != NULL)
-            return find_member(before.rest, slice_from(path, first.len + 1), ret);
+            return find_member(before.rest, slice_from(path, first.len + 1), room, ret);
         if (json_next(&j, &t) < 0 || t.type == JSON_OBJECT_BEGIN || t.type == JSON_ARRAY_BEGIN ||
             t.type == JSON_NULL)
             return false;
         *ret = t.text;
+        if (t.type != JSON_STRING || memchr(t.text.ptr, '\\', t.text.len) == NULL)
+            return true;
+        buf_reset(room);
+        if (json_unescape(t.text, room) < 0)
+            return false;
+        *ret = buf_slice(room);
         return true;
     }
     return false;
 }
 
-static bool field_text(const struct fields *fields, struct slice name, struct slice *ret)
+static bool field_text(const struct fields *fields, struct slice name, struct buf *room,
+                       struct slice *ret)
 {
     const struct field *f = fields != NULL ? fields_find(fields, name) : NULL;
     const char *dot = name.len > 0 ? memchr(name.ptr, '.', name.len) : NULL;
@@ -80,13 +88,15 @@ static bool field_text(const struct fields *fields, struct slice name, struct sl
         return false;
     f = fields_find(fields, slice_first(name, (size_t)(dot - name.ptr)));
     return f != NULL && f->type == FIELD_JSON &&
-           find_member(f->value, slice_from(name, (size_t)(dot - name.ptr) + 1), ret);
+           find_member(f->value, slice_from(name, (size_t)(dot - name.ptr) + 1), room, ret);
 }
 
 static bool match_text(struct pattern *p, struct slice text, struct slice *ret)
 {
     struct slice groups[GROUPS_MAX + 1];
 
+    if (text.len > 0 && text.ptr[text.len - 1] == '\r')
+        text.len--; /* as all patterns see a line */
     if (pattern_group_count(p) > GROUPS_MAX || pattern_match(p, text, groups) <= 0)
         return false;
     *ret = pattern_group_count(p) > 0 ? groups[1] : groups[0];
@@ -109,7 +119,7 @@ bool mill_choose_key(struct run *run, const struct recipe_result *result)
         m->key.len = s->key == MILL_KEY_HASH ? DIGEST_MD5_HEX_LEN : KEY_RANDOM_LEN;
         return false;
     case MILL_KEY_FIELD:
-        found = field_text(result->fields, s->key_text, &text);
+        found = field_text(result->fields, s->key_text, &m->fitted, &text);
         break;
     case MILL_KEY_REGEX:
     default:
@@ -225,6 +235,7 @@ int mill_group_add(struct run *run, const struct recipe_result *result)
         run->group.open = true;
         run->group.offset = run->event.offset;
         run->group.index = run->index;
+        run->group.first_end = run->event.end;
         run->group.events = 0;
         run->group.with_carry = false;
         if (has_own_key(m))

@@ -14,7 +14,8 @@ struct mill {
     struct mill_settings settings;
     struct buf decoded; /* the text, where it cannot be taken as it is */
     struct buf joined;
-    struct buf fitted; /* a record that was cut, or a part */
+    struct buf ended;  /* a line that was given a newline */
+    struct buf fitted; /* a part; or a key's text */
     struct buf scratch[2];
     struct fields columns; /* of the header */
     struct slice *names;   /* owns; their names */
@@ -43,7 +44,9 @@ struct run {
     struct {
         uint64_t offset, end;
         size_t at;  /* of its beginning in the text */
-        bool fresh; /* what becomes of it was not told before */
+        bool begun; /* and not out yet */
+        bool cut;   /* the beginning of a line, or a later part of it */
+        bool fresh; /* what becomes of this record of it was not told before */
         bool with_carry;
         struct mill_notice notice;
     } event;
@@ -53,7 +56,8 @@ struct run {
     struct {
         bool open;
         uint64_t offset, end;
-        uint32_t index; /* of its first record in its event */
+        uint32_t index;     /* of its first record in its event … */
+        uint64_t first_end; /* … which ends here */
         uint32_t events;
         bool with_carry;
         struct key key;
@@ -62,8 +66,9 @@ struct run {
     bool keyed;         /* the key is what it should be already */
     uint64_t consumed;  /* everything before it is out … */
     size_t consumed_at; /* … which is here in the text */
+    uint64_t reached;   /* everything before it is out or joined */
     uint32_t events_done, events_out, lines_done, lines_out, lines;
-    bool carry_used, event_open;
+    bool event_open;
     enum mill_end end;
 };
 
@@ -94,7 +99,7 @@ int mill_next_part(struct run *run, struct slice text);
  * makes it longer. */
 size_t mill_fill_max(const struct mill *m, size_t key_len);
 
-/* Makes the record end in a newline. */
+/* Makes the record end in a newline; it then may lie in `ended`. */
 int mill_end_line(struct mill *m, bool has_newline, struct slice *record);
 
 #endif

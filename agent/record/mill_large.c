@@ -5,7 +5,8 @@
  *     {"part":1,"last":false,"of":"1f0c…-52800","text":"the beginning"}
  *
  * All parts of a record have one partition key and the same `of`, which no other record has; put
- * together in the order of `part`, from 1 to the one that says `last`, their texts are the record.
+ * together in the order of `part`, from 1 to the one that says `last`, their texts are the record
+ * without the newline that it would end in.
  * Where a piece is no UTF-8, it stands in "base64" in place of "text". */
 #include "base64.h"
 #include "digest.h"
@@ -21,24 +22,33 @@
 enum {
     PART_FRAME = 128, /* bytes of a part that are not its text */
     PART_ID_SIZE = 48,
+    TEXTS_CUT_MAX = 8, /* of one record: one that has more long ones is no log line */
 };
 
 static const char *const too_large = "is larger than a record may be";
 
 /* --- cut --- */
 
+/* The record is cut; but of JSON a part would be worth nothing, so there it is the event's text. */
 static int truncate_text(struct run *run, const struct recipe_result *result)
 {
     struct mill *m = run->mill;
     const struct mill_settings *s = &m->settings;
-    size_t max = mill_fill_max(m, m->key.len) - s->suffix.len - s->newline;
+    struct slice text = result->json ? result->text : result->record;
+    bool newline = s->newline;
+    size_t max;
     int r;
 
+    if (!result->json && slice_ends_with(text, SLICE("\n"))) {
+        text.len--;
+        newline = true;
+    }
+    max = mill_fill_max(m, m->key.len) - s->suffix.len - newline;
     buf_reset(&m->joined); /* a group was closed before */
-    r = buf_append(&m->joined, slice_first(result->text, utf8_cut(result->text, max)));
+    r = buf_append(&m->joined, slice_first(text, utf8_cut(text, max)));
     if (r == 0)
         r = buf_append(&m->joined, s->suffix);
-    if (r == 0 && s->newline)
+    if (r == 0 && newline)
         r = buf_append_char(&m->joined, '\n');
     return r < 0 ? r : mill_emit(run, buf_slice(&m->joined), RECIPE_SEND, NULL, NULL);
 }
@@ -50,7 +60,7 @@ static int truncate_record(struct run *run, const struct recipe_result *result)
     struct slice record = result->record;
 
     /* What is cut off one text may not be enough, or may not be there. */
-    for (int i = 0; result->json && i < 8; i++) {
+    for (int i = 0; result->json && i < TEXTS_CUT_MAX; i++) {
         size_t excess = record.len > max ? record.len - max : 0;
 
         if (recipe_shorten(m->settings.recipe, excess, m->settings.suffix, &record) < 0)
@@ -98,15 +108,16 @@ static int send_parts(struct run *run, struct slice text, bool ends, const char 
         struct slice piece;
         int r;
 
-        for (;; take = take / 2 + 1) {
+        for (;; take /= 2) {
             piece = slice_first(text, utf8_cut(text, take));
             if (piece.len == 0)
                 piece = slice_first(text, take);
             r = write_part(&m->fitted, *number + 1, ends && piece.len == text.len, id, piece);
-            if (r < 0)
-                return r;
-            if (m->fitted.len <= max)
+            if (r == 0 && m->fitted.len <= max)
                 break;
+            /* Escaped it may be six times as long. */
+            if ((r < 0 && r != -EMSGSIZE) || take <= 1)
+                return r < 0 ? r : -EMSGSIZE;
         }
         if (m->settings.newline)
             r = buf_append_char(&m->fitted, '\n');
@@ -162,26 +173,47 @@ static struct slice without_half(struct slice text)
     return text;
 }
 
+/* Of UTF-16, whether the last unit waits for another half. */
+static bool ends_in_half_pair(enum encoding e, struct slice raw)
+{
+    return encoding_is_utf16(e) && raw.len > 2 &&
+           ((unsigned char)raw.ptr[raw.len - (e == ENCODING_UTF16LE ? 1 : 2)] & 0xfc) == 0xd8;
+}
+
+/* Leaves a character at the end that is not all there to the next part. */
+static struct slice leave_half(struct run *run, struct slice text)
+{
+    enum encoding e = run->mill->settings.encoding;
+
+    if (e == ENCODING_UTF8) {
+        text = without_half(text);
+        run->raw.text.len = text.len;
+    } else if (ends_in_half_pair(e, run->raw.text)) {
+        run->raw.text.len -= 2;
+        text.len -= UTF8_REPLACEMENT.len; /* was made of it */
+    }
+    return text;
+}
+
 int mill_next_part(struct run *run, struct slice text)
 {
     struct mill_state *state = run->state;
     const struct mill_input *in = run->in;
+    size_t newline_len = encoding_newline_len(run->mill->settings.encoding);
     uint32_t number = state->line_parts;
-    uint64_t left = in->line_end - in->offset - run->raw.passed;
-    bool ends = run->raw.text.len + encoding_newline_len(run->mill->settings.encoding) >= left;
+    bool ends = !run->event.cut ||
+                run->raw.text.len + newline_len >= in->line_end - in->offset - run->raw.passed;
     int r;
 
     if (number == 0)
         state->line_begin = run->event.offset;
-    if (!ends && run->mill->settings.encoding == ENCODING_UTF8) {
-        text = without_half(text);
-        run->raw.text.len = text.len;
+    if (!ends) {
+        text = leave_half(run, text);
+        run->event.end = in->offset + run->raw.passed + run->raw.text.len;
     }
     r = split(run, text, ends, state->line_begin, &number);
     if (r < 0)
         return r;
-    if (!ends)
-        run->event.end = in->offset + run->raw.passed + run->raw.text.len;
     state->line_parts = ends ? 0 : number;
     return 0;
 }
@@ -192,17 +224,21 @@ int mill_too_large(struct run *run, const struct recipe_result *result)
 {
     const struct mill_settings *s = &run->mill->settings;
     enum mill_oversize what = s->oversize;
+    struct slice record = result->record;
     uint32_t number = 0;
 
     /* What is to be hidden in a line might lie across two parts of it. */
-    if (run->in->cut && what == MILL_SPLIT && s->recipe != NULL && recipe_rewrites(s->recipe))
+    if (run->event.cut && what == MILL_SPLIT && s->recipe != NULL && recipe_rewrites(s->recipe))
         what = MILL_TRUNCATE;
     switch (what) {
     case MILL_DEAD:
         return mill_emit(run, result->record, RECIPE_DEAD, too_large, result->fields);
     case MILL_SPLIT:
-        return run->in->cut ? mill_next_part(run, result->text)
-                            : split(run, result->record, true, run->event.offset, &number);
+        if (run->event.cut)
+            return mill_next_part(run, result->text);
+        if (s->newline && slice_ends_with(record, SLICE("\n")))
+            record.len--; /* each part has one of its own */
+        return split(run, record, true, run->event.offset, &number);
     case MILL_TRUNCATE:
         break;
     }

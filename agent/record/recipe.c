@@ -1,6 +1,7 @@
 #include "record/recipe.h"
 
 #include "buf.h"
+#include "json.h"
 #include "record/fields.h"
 #include "record/java.h"
 #include "record/pattern.h"
@@ -447,12 +448,27 @@ bool recipe_rewrites(const struct recipe *r)
     return r->settings.redact_count > 0 || r->settings.convert != NULL;
 }
 
+/* The longest beginning of `text` whose JSON string has at most `max` bytes, quotes included. */
+static size_t cut_for_json(struct slice text, size_t max)
+{
+    size_t low = 0, high = text.len;
+
+    while (low < high) {
+        size_t middle = high - (high - low) / 2;
+
+        if (json_string_size(slice_first(text, utf8_cut(text, middle))) <= max)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return utf8_cut(text, low);
+}
+
 int recipe_shorten(struct recipe *r, size_t excess, struct slice suffix, struct slice *ret)
 {
     struct recipe_result result;
     struct field *longest = NULL;
-    struct slice text;
-    size_t keep, shown;
+    size_t max, shown;
     char *p;
 
     for (size_t i = 0; i < r->fields.count; i++) {
@@ -461,19 +477,19 @@ int recipe_shorten(struct recipe *r, size_t excess, struct slice suffix, struct 
         if (f->type == FIELD_TEXT && (longest == NULL || f->value.len > longest->value.len))
             longest = f;
     }
-    /* A byte of text takes at least one in JSON; so many bytes less are always enough. */
-    if (longest == NULL || longest->value.len < excess + 6 * suffix.len)
+    if (longest == NULL || (longest->value.len <= suffix.len && excess > 0))
         return -EMSGSIZE;
-    keep = longest->value.len - excess - 6 * suffix.len;
-    shown = utf8_cut(longest->value, keep);
+    max = json_string_size(longest->value);
+    excess += json_string_size(suffix) - 2; /* without its quotes */
+    shown = max > excess ? cut_for_json(longest->value, max - excess) : 0;
     p = arena_take(&r->fields.arena, shown + suffix.len);
     if (p == NULL)
         return -EMSGSIZE;
-    memcpy(p, longest->value.ptr, shown);
+    if (shown > 0)
+        memcpy(p, longest->value.ptr, shown);
     if (suffix.len > 0)
         memcpy(p + shown, suffix.ptr, suffix.len);
-    text = (struct slice){p, shown + suffix.len};
-    longest->value = text;
+    longest->value = (struct slice){p, shown + suffix.len};
     if (write_json(r, &result) < 0)
         return -EMSGSIZE;
     *ret = result.record;

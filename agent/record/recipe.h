@@ -147,8 +147,9 @@ int recipe_make(struct recipe *r, const struct recipe_event *e, struct recipe_re
 /* Whether it redacts or converts: then it must see a line whole. */
 bool recipe_rewrites(const struct recipe *r);
 
-/* Makes the JSON record of the last event again, `excess` bytes shorter at least, by cutting its
- * longest text, which then ends in `suffix`.  -EMSGSIZE if that cannot be. */
+/* Makes the JSON record of the last event again, `excess` bytes shorter, by cutting its longest text,
+ * which then ends in `suffix`; if that one is not so long, it is nothing but the suffix, and the next
+ * call cuts another one.  -EMSGSIZE if there is no text to cut. */
 int recipe_shorten(struct recipe *r, size_t excess, struct slice suffix, struct slice *ret);
 
 #endif

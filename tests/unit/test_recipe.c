@@ -409,10 +409,16 @@ static void a_record_is_shortened(void **state)
     open_kitchen(&k, &s);
     assert_int_equal(recipe_make(k.recipe, &e, &r), 0);
     assert_int_equal(recipe_shorten(k.recipe, 3, SLICE("."), &record), 0);
-    assert_true(slice_equal(record, SLICE("{\"a\":\"\xc3\xa4.\",\"b\":\"12345\",\"c\":1}\n")));
-    assert_int_equal(recipe_shorten(k.recipe, 6, SLICE(""), &record), -EMSGSIZE);
-    assert_int_equal(recipe_shorten(k.recipe, 5, SLICE(""), &record), 0);
-    assert_true(slice_equal(record, SLICE("{\"a\":\"\xc3\xa4.\",\"b\":\"\",\"c\":1}\n")));
+    assert_true(slice_equal(
+        record, SLICE("{\"a\":\"\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4.\",\"b\":\"12345\",\"c\":1}\n")));
+    assert_int_equal(recipe_shorten(k.recipe, 99, SLICE("\n"), &record), 0);
+    assert_true(slice_equal(record, SLICE("{\"a\":\"\\n\",\"b\":\"12345\",\"c\":1}\n")));
+    assert_int_equal(recipe_shorten(k.recipe, 1, SLICE(""), &record), 0);
+    assert_true(slice_equal(record, SLICE("{\"a\":\"\\n\",\"b\":\"1234\",\"c\":1}\n")));
+    assert_int_equal(recipe_shorten(k.recipe, 99, SLICE(""), &record), 0);
+    assert_int_equal(recipe_shorten(k.recipe, 99, SLICE(""), &record), 0);
+    assert_true(slice_equal(record, SLICE("{\"a\":\"\",\"b\":\"\",\"c\":1}\n")));
+    assert_int_equal(recipe_shorten(k.recipe, 1, SLICE(""), &record), -EMSGSIZE);
     close_kitchen(&k);
 }
 
