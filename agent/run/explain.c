@@ -405,7 +405,7 @@ static int grind_file(struct explain *x, struct source *s)
 {
     const struct mill_events events = {explain_take, explain_notice, x};
     struct mill_state state = {0};
-    size_t want = 0;
+    size_t want = 0, most = x->reader.line_max;
 
     for (;;) {
         struct source_chunk c;
@@ -425,14 +425,14 @@ static int grind_file(struct explain *x, struct source *s)
             continue;
         }
         in = input_of(x, s, &c, (enum source_news)r, &java);
-        if (want >= x->reader.line_max)
-            in.flush = in.flush_joined = true; /* more cannot be seen at once */
+        in.flush_joined = in.flush || want > most; /* more cannot be seen at once */
+        in.flush = in.flush || want > most + 1;
         r = mill_run(outfit_mill(x->outfit), &in, &state, &events, &report);
         if (r < 0)
             return r;
-        want = report.offset > s->at.offset
-                   ? 0
-                   : MIN(2 * MAX(c.text.len + c.behind, (size_t)4096), x->reader.line_max);
+        want = report.offset > s->at.offset ? 0
+               : want >= most               ? want + 1
+                              : MIN(2 * MAX(c.text.len + c.behind, (size_t)4096), most);
         source_move(s, source_cursor(s, &x->reader, &c, report.offset));
     }
 }

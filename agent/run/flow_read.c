@@ -268,14 +268,16 @@ static struct mill_input flow_input(struct flow *f, struct tracked *t, const str
     const struct clock *clock = loop_clock(f->place.loop);
     struct source *s = t->source;
     bool last = news != SOURCE_LONG && s->ending && c->at_eof;
-    bool all = t->want >= f->place.reader->line_max; /* more cannot be seen at once */
+    /* More cannot be seen at once: what is joined leaves, or else the event. */
+    bool all_joined = t->want > f->place.reader->line_max;
+    bool all = t->want > f->place.reader->line_max + 1;
     struct mill_input in = {
         .text = c->text,
         .offset = s->at.offset,
         .behind = c->behind,
         .last = last,
         .flush = last || all || flow_is_due(t, s->at.offset + c->text.len + c->behind),
-        .flush_joined = all || is_rotated(s) || flow_joined_is_due(t),
+        .flush_joined = all_joined || is_rotated(s) || flow_joined_is_due(t),
         .cut = news == SOURCE_LONG,
         .line_end = c->end,
         .header = flow_header(t),
@@ -297,10 +299,12 @@ static void flow_left_open(struct flow *f, struct visit *v, const struct mill_re
     struct tracked *t = v->tracked;
     struct source *s = t->source;
     const struct source_chunk *c = v->chunk;
-    size_t seen = c->text.len + c->behind;
+    size_t left = (size_t)(end->offset - v->offset) + c->behind;
+    size_t most = f->place.reader->line_max;
 
     if (!c->at_eof) {
-        t->want = MIN(2 * MAX(seen, (size_t)FLOW_VISIT_MIN), f->place.reader->line_max);
+        t->want = t->want >= most ? MIN(t->want + 1, most + 2)
+                                  : MIN(2 * MAX(left, (size_t)FLOW_VISIT_MIN), most);
         return;
     }
     list_remove(&t->ready);
