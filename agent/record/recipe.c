@@ -68,20 +68,17 @@ static struct slice without_return(struct slice text)
     return text.len > 0 && text.ptr[text.len - 1] == '\r' ? slice_first(text, text.len - 1) : text;
 }
 
-/* Whether any of the patterns matches; `on_limit` for one that gives up. */
+/* Whether any of the patterns matches.  One that gives up does not, and ends the asking: a line that is
+ * too hard for one pattern is not to cost as much again for each of the others. */
 static bool any_matches(struct pattern *const *patterns, size_t count, struct slice text,
-                        bool on_limit, struct recipe_result *ret)
+                        struct recipe_result *ret)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !ret->gave_up; i++) {
         int m = pattern_match(patterns[i], text, NULL);
 
         if (m > 0)
             return true;
-        if (m < 0) {
-            ret->gave_up = true;
-            if (on_limit)
-                return true;
-        }
+        ret->gave_up = m < 0;
     }
     return false;
 }
@@ -89,12 +86,13 @@ static bool any_matches(struct pattern *const *patterns, size_t count, struct sl
 static bool is_wanted(const struct recipe_settings *s, struct slice text, struct recipe_result *ret)
 {
     text = without_return(text);
-    if (s->include_count > 0 && !any_matches(s->include, s->include_count, text, true, ret)) {
+    if (s->include_count > 0 && !any_matches(s->include, s->include_count, text, ret) &&
+        !ret->gave_up) {
         ret->drop = RECIPE_NOT_INCLUDED;
         ret->reason = "matches no pattern of include";
         return false;
     }
-    if (any_matches(s->drop, s->drop_count, text, false, ret)) {
+    if (any_matches(s->drop, s->drop_count, text, ret)) {
         ret->drop = RECIPE_DROPPED;
         ret->reason = "matches a pattern of drop";
         return false;

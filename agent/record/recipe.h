@@ -8,7 +8,7 @@
  *
  *   1. The filters see the event as it stands in the file; everything after sees it redacted.  If a
  *      redaction gives up at a limit, the event is not sent as it is but becomes a dead letter.
- *   2. A filter that gives up does not filter: the event goes on.
+ *   2. A filter that gives up does not filter, nor do those after it: the event goes on.
  *   3. Nothing is cut here and nothing is lost: every event gets a verdict, and one that is not SEND
  *      has a reason.
  *   4. With `newline`, every record ends in one newline; without, in none that the event's end is.
