@@ -119,8 +119,9 @@ static int read_names(struct mill *m, struct slice header)
     if (!take_lines(s->encoding, s->header_lines - 1, &last) || last.len == 0)
         return 0;
     newline = encoding_find_newline(s->encoding, last);
-    if (newline != NULL)
-        last = slice_first(last, (size_t)(newline - last.ptr));
+    if (newline == NULL)
+        return 0; /* it is longer than what is there of it */
+    last = slice_first(last, (size_t)(newline - last.ptr));
     buf_reset(&m->joined); /* is not in use yet */
     r = encoding_to_utf8(s->encoding, last, &m->joined);
     if (r < 0)

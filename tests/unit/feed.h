@@ -24,7 +24,7 @@
 #define FEED_CHECK(x) assert(x)
 #endif
 
-enum { FEED_TEXT_MAX = 1 << 26, FEED_PATIENCE = 3 };
+enum { FEED_TEXT_MAX = 1 << 26, FEED_PATIENCE = 3, FEED_IDLE_MAX = 40 };
 
 /* How it comes. */
 struct feed_way {
@@ -215,7 +215,8 @@ static bool feed_visit(struct feed *f, bool ending)
     FEED_CHECK(!in.flush);
     if (eof)
         return false;
-    f->want = MIN(2 * MAX(in.text.len + in.behind, f->way.chunk), f->way.line_max);
+    if (f->at == at) /* else there may be enough to see from the new place on */
+        f->want = MIN(2 * MAX(in.text.len + in.behind, f->way.chunk), f->way.line_max);
     return true;
 }
 
@@ -238,14 +239,17 @@ static void feed_all(struct feed *f)
         while (feed_visit(f, false))
             ;
     }
-    if (!f->way.growing) {
-        unsigned idle = 0;
+    /* What was refused just now is not refused for ever. */
+    for (unsigned idle = 0; !f->way.growing && idle <= FEED_IDLE_MAX;) {
+        uint64_t at = f->at;
+        unsigned records = f->records;
+        bool more = feed_visit(f, true);
 
-        /* What was refused just now is not refused for ever. */
-        while (feed_visit(f, true) || (f->report.end == MILL_FULL && idle++ < 2 * FEED_PATIENCE))
-            idle = f->report.end == MILL_FULL ? idle : 0;
-        FEED_CHECK(f->at == f->file.len);
+        idle = f->at != at || f->records != records ? 0 : idle + 1;
+        if (!more && f->report.end != MILL_FULL)
+            break;
     }
+    FEED_CHECK(f->way.growing || f->at == f->file.len);
     FEED_CHECK(buf_printf(f->out,
                           "records=%u dropped=%u mismatched=%u times=%u gave_up=%u cut=%u "
                           "keys=%u zeros=%zu",
