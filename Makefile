@@ -36,7 +36,7 @@ tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config dead encoding java_regex json mill parse pattern split \
          unpack when
-bench := evil floor pace parse sink
+bench := evil floor mill pace parse sink
 
 # --- how it is built ---
 
@@ -134,7 +134,7 @@ $(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/tests
 
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
-	@$(LINK) -o $@ $^ -lcrypto -lpcre2-8 $(LDLIBS)
+	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
 $(BUILD)/tools/%: $(BUILD)/tests/tools/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)

@@ -9,6 +9,8 @@ Everything is measured in one run against the sink (sink.c), a Kinesis that only
   latency     1,000 lines/s, each stamped when it is appended (pace.c), linger = "10ms"; the sink
               takes the time when the whole request has arrived.
   idle        CPU time and wake-ups with quiet files that have been read to their end.
+  shape, json, evil
+              what lines become: see records.py.
   scale       many files: see scale.py.
 
 Timings are printed beside their aims and never fail the run: the machine may be busy.  Exit
@@ -28,6 +30,7 @@ import sys
 import tempfile
 import time
 
+from records import RECORDS_PARTS, Records
 from scale import SCALE_PARTS, Scale
 from stage import Agent, Cpus, Failed, Sink, plural, say
 
@@ -45,7 +48,7 @@ AIM_RSS_MIB = 24
 AIM_P99_MS = 15
 AIM_IDLE_PERCENT = 0.1
 
-PARTS = ("throughput", "latency", "idle", *SCALE_PARTS)
+PARTS = ("throughput", "latency", "idle", *RECORDS_PARTS, *SCALE_PARTS)
 
 
 class Bench:
@@ -55,6 +58,7 @@ class Bench:
         self.agent = str(options.agent)
         self.cpus = Cpus()
         self.rows = []
+        self.tables = []        # text that goes below the rows
         self.failures = []
 
     def tool(self, name):
@@ -217,7 +221,7 @@ class Bench:
     def run(self):
         os.sched_setaffinity(0, self.cpus.others)
         parts = [(name, getattr(self, name)) for name in ("throughput", "latency", "idle")]
-        parts += Scale(self).parts()
+        parts += Records(self).parts() + Scale(self).parts()
         for name, play in parts:
             if set(self.options.parts) & set(name.split("+")):
                 try:
@@ -239,6 +243,8 @@ class Bench:
             if i == 0:
                 print("-" * (sum(widths) + 8))
         print()
+        for text in self.tables:
+            print(text)
         for failure in self.failures:
             print(f"FAILED {failure}")
         if not self.failures:
@@ -286,7 +292,7 @@ def options_read():
         options.parts += SCALE_PARTS
     if options.rounds < 1:
         parser.error("--rounds: at least 1")
-    for program in (options.agent, *(options.bin / name for name in ("sink", "floor", "pace"))):
+    for program in (options.agent, *(options.bin / name for name in ("sink", "floor", "mill", "pace"))):
         if not os.access(program, os.X_OK):
             parser.error(f"{program} is not there; `make bench` builds it")
     options.agent = options.agent.resolve()
