@@ -275,14 +275,14 @@ static int send_fitting(struct run *run, const struct recipe_result *result)
 
     if (run->event.cut)
         return -EMSGSIZE;
-    if (!mill_group_takes(run, result->record))
-        r = mill_group_close(run);
-    if (r < 0)
-        return r;
-    if (mill_group_takes(run, result->record))
-        return mill_group_add(run, result);
-    if (result->record.len > mill_fill_max(m, m->key.len) && m->settings.squeeze == NULL)
-        return -EMSGSIZE;
+    if (m->settings.join_bytes > 0) {
+        if (!mill_group_takes(run, result->record))
+            r = mill_group_close(run);
+        if (r < 0)
+            return r;
+        if (mill_group_takes(run, result->record))
+            return mill_group_add(run, result);
+    }
     return mill_emit(run, result->record, RECIPE_SEND, NULL, result->fields);
 }
 
@@ -303,11 +303,11 @@ static int send(struct run *run, const struct recipe_result *result)
     return r;
 }
 
-/* A text that is an event, or one of those of a region. */
-static int grind_text(struct run *run, struct slice text, bool has_newline, bool keep_newline)
+/* Only for flows that have one: copying so much for each line would be felt by those that have not. */
+static int follow_recipe(struct run *run, struct slice text, bool has_newline, bool keep_newline,
+                         struct recipe_result *ret)
 {
     struct mill *m = run->mill;
-    struct recipe_result result = {.text = text, .record = text};
     struct recipe_event e = {
         .text = text,
         .has_newline = has_newline,
@@ -316,14 +316,23 @@ static int grind_text(struct run *run, struct slice text, bool has_newline, bool
         .header = m->header,
         .java = run->in->java,
     };
-    int r = 0;
 
     e.place.offset = run->event.offset;
+    return recipe_make(m->settings.recipe, &e, ret);
+}
+
+/* A text that is an event, or one of those of a region. */
+static int grind_text(struct run *run, struct slice text, bool has_newline, bool keep_newline)
+{
+    struct mill *m = run->mill;
+    struct recipe_result result = {.text = text, .record = text};
+    int r = 0;
+
     note(run, &result);
     if (mill_in_parts(run))
         return mill_next_part(run, text);
     if (m->settings.recipe != NULL)
-        r = recipe_make(m->settings.recipe, &e, &result);
+        r = follow_recipe(run, text, has_newline, keep_newline, &result);
     else if (m->settings.newline)
         r = mill_end_line(m, has_newline, &result.record);
     if (r < 0)
@@ -405,7 +414,7 @@ static uint32_t count_lines(const struct run *run, struct slice event)
     uint32_t n = 0;
     struct slice line;
 
-    if (!events_join(&run->mill->settings.events) || run->event.cut)
+    if (!run->joins || run->event.cut)
         return 1;
     while (split_next(&event, &line))
         n++;
@@ -443,7 +452,7 @@ static bool next_event(struct run *run, size_t at, struct slice *ret)
         return true;
     if (run->skip > 0 && same_event(run, at, ret))
         return true;
-    if (!events_join(rules) || mill_in_parts(run)) {
+    if (!run->joins || mill_in_parts(run)) {
         if (!split_next(&rest, &line))
             return false;
         *ret = (struct slice){line.ptr, line.len + 1};
@@ -578,6 +587,7 @@ int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *sta
         .state = state,
         .events = events,
         .skip = state->done,
+        .joins = events_join(&m->settings.events),
         .consumed = in->offset,
         .reached = in->offset,
     };

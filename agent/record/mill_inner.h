@@ -34,7 +34,8 @@ struct run {
 
     struct slice text; /* UTF-8 lines: the carry, then the input */
     size_t carry_len;
-    bool half; /* the last newline of the text is ours */
+    bool half;  /* the last newline of the text is ours */
+    bool joins; /* an event may be of several lines */
     struct {
         struct slice text; /* what is left of the input as it stands in the file … */
         size_t passed;     /* … and what is not */
