@@ -36,7 +36,7 @@ tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config dead encoding java_regex json mill parse pattern split \
          unpack when
-bench := evil floor mill pace parse sink
+bench := evil floor mill pace sink
 
 # --- how it is built ---
 
