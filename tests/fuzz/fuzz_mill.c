@@ -186,7 +186,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     json = data[1] >> 5 & 1;
     s = settings_of(data);
     if (size > SETTINGS && data[SETTINGS] == '\0')
-        s.header_names = false; /* behind a hole it is not the header: some of it is not there yet */
+        s.header_names =
+            false; /* behind a hole it is not the header: some of it is not there yet */
     recipe = recipe_of(data, json, s.newline);
     s.recipe = recipe;
     if (mill_new(&s, &mill) < 0)

@@ -183,10 +183,10 @@ static bool feed_visit(struct feed *f, bool ending)
         return true;
     if (news == FEED_END && (!ending || f->carry.len == 0))
         return false;
-    all = f->want >= f->way.line_max && !eof;
+    all = f->want > f->way.line_max && !eof; /* of all that can be seen at once, nothing is out */
     in.last = news != FEED_LONG && ending && eof && !f->way.growing;
-    in.flush = in.last || all;
-    in.flush_joined = in.flush;
+    in.flush = in.last || (all && !f->report.joined_open);
+    in.flush_joined = in.last || all;
     in.cut = news == FEED_LONG;
     in.header = slice_first(f->file, f->visible);
     in.place = (struct template_place){.file = SLICE("/var/log/a.log"), .now_ms = 1700000000123};
@@ -212,11 +212,13 @@ static bool feed_visit(struct feed *f, bool ending)
     case MILL_HEADER:
         break;
     }
-    FEED_CHECK(!in.flush);
+    FEED_CHECK(!in.flush && (!in.flush_joined || f->at > at));
     if (eof)
         return false;
     if (f->at == at) /* else there may be enough to see from the new place on */
-        f->want = MIN(2 * MAX(in.text.len + in.behind, f->way.chunk), f->way.line_max);
+        f->want = f->want >= f->way.line_max
+                      ? f->way.line_max + 1
+                      : MIN(2 * MAX(in.text.len + in.behind, f->way.chunk), f->way.line_max);
     return true;
 }
 

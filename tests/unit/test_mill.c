@@ -248,6 +248,8 @@ static const struct story {
      .is = "0-6 a\nb\nc\n6-10 d\ne\n" COUNTS(2, 0, 0)},
     {"joined, with newlines", {.join_bytes = 6, .newline = true}, FILE_OF("a\nb\nc\nd\ne"),
      .is = "0-6 a\nb\nc\n\n6-9 d\ne\n\n" COUNTS(2, 0, 0)},
+    {"joined, with holes", {.join_bytes = 5}, FILE_OF("a\n\0\0b\nc\n\0d\n"),
+     .is = "0-8 a\nb\nc\n9-11 d\nrecords=2 dropped=0 mismatched=0 times=0 gave_up=0 cut=0 keys=0 zeros=3"},
     {"joined, with longer ones between", {.join_bytes = 4}, FILE_OF("a\nbcdef\nc\nd\ne\n"),
      .is = "0-2 a\n2-8 bcdef\n8-12 c\nd\n12-14 e\n" COUNTS(4, 0, 0)},
     {"joined, some dropped", {.join_bytes = 5, .drop = "x"}, FILE_OF("x\na\nx\nb\nx\nc\nx\nd\nx\n"),
