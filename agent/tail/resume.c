@@ -424,6 +424,51 @@ static void read_strays(struct follower *f, struct neighbours *strays)
     (void)missed_read_between(f, strays, f->settings.alive_ns, INT64_MAX, NULL, NULL);
 }
 
+/* One of several files that had the same name, one after the other. */
+struct heir {
+    const struct name *name;
+    struct source *source;
+};
+
+static int compare_heirs(const void *a, const void *b)
+{
+    const struct heir *x = a, *y = b;
+
+    if (x->name != y->name)
+        return (uintptr_t)x->name < (uintptr_t)y->name ? -1 : 1;
+    return x->source->id.born_ns < y->source->id.born_ns
+               ? -1
+               : x->source->id.born_ns > y->source->id.born_ns;
+}
+
+/* Files that had one name, one after the other, and are all not read to their ends, are read in that
+ * order.  Without memory for it each is read, but perhaps before another. */
+static void put_heirs_in_order(struct follower *f)
+{
+    struct heir *heirs = calloc(MAX(f->past_count, (size_t)1), sizeof *heirs);
+    size_t count = 0;
+
+    for (size_t i = 0; heirs != NULL && i < f->past_count; i++) {
+        struct source *s = f->past[i].source;
+        char path[PATH_MAX];
+        struct name *n;
+
+        if (s == NULL || s->id.born_ns == 0 || f->past[i].resting || !past_path(&f->past[i], path))
+            continue;
+        n = follower_find_base(f, path);
+        if (n == NULL)
+            n = roster_find(f->roster, path);
+        if (n != NULL && n->source != s)
+            heirs[count++] = (struct heir){n, s};
+    }
+    if (count > 1)
+        qsort(heirs, count, sizeof *heirs, compare_heirs);
+    for (size_t i = 1; i < count; i++)
+        if (heirs[i].name == heirs[i - 1].name && heirs[i].source != heirs[i - 1].source)
+            follower_put_after(heirs[i].source, heirs[i - 1].source);
+    free(heirs);
+}
+
 void resume_map(struct follower *f)
 {
     for (size_t i = 0; i < f->past_count; i++)
@@ -439,6 +484,7 @@ void resume_all(struct follower *f, struct neighbours *strays)
     /* First everything finds its own file; only then can a file be said to be nobody's. */
     for (size_t i = 0; i < f->past_count; i++)
         claim_past(f, &f->past[i]);
+    put_heirs_in_order(f);
     for (size_t i = 0; i < f->past_count; i++)
         read_since_past(f, &f->past[i]);
     f->claimed = true;
