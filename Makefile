@@ -29,9 +29,9 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           loop mistakes morgue outfit scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver digest encoding \
-         endpoint escape events fields follower generation glob heap imds java java_regex json \
-         kinesis ledger map mill parse pattern recipe record rooms sigv4 slice source squeeze \
-         steady template typed unpack utf8 when window zone
+         endpoint escape events fields flow follower generation glob heap imds java java_regex \
+         json kinesis ledger map mill parse pattern recipe record rooms sigv4 slice source \
+         squeeze steady template typed unpack utf8 when window zone
 tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config dead encoding java_regex json mill parse pattern split \
@@ -121,7 +121,7 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/test_%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(KT_LDLIBS) $(LDLIBS)
 
-$(BUILD)/unit/steady: $(BUILD)/tests/sim/world.o
+$(BUILD)/unit/steady $(BUILD)/unit/flow: $(BUILD)/tests/sim/world.o
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)

@@ -30,7 +30,9 @@ struct ledger {
 struct extent {
     struct list node;
     struct ledger *ledger;
-    struct extent *partner; /* its owner's: settled with it; NULL at first */
+    struct extent
+        *partner; /* its owner's: one less to wait for there when this one is gone; NULL at
+                             * first */
     struct cursor end;
     uint64_t fill;
     uint32_t waiting;

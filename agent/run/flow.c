@@ -15,19 +15,34 @@
 
 /* --- the way back: settled, noted --- */
 
-void flow_settled(void *user, void *owner, uint32_t count)
+/* `count` records of `e` are settled.  Gives the partner, if nothing of `e` is left. */
+static struct extent *settle(struct flow *f, struct extent *e, uint32_t count)
 {
-    struct flow *f = user;
-    struct extent *e = owner, *partner = e->partner;
+    struct extent *partner = e->waiting == count ? e->partner : NULL;
     struct tracked *t = e->ledger->owner;
-    bool whole = count == e->waiting;
 
     if (ledger_settle(&f->pool, e, count)) {
         checkpoint_note(f->place.checkpoint, t->slot, t->ledger.settled);
         f->place.noted(f->place.user);
     }
-    if (whole && partner != NULL)
-        flow_settled(f, partner, 1); /* the lines of another file are in the record too */
+    return partner;
+}
+
+void flow_let_go(struct flow *f, struct extent *held)
+{
+    while (held != NULL) {
+        f->carry_count -= held->waiting == 1;
+        held = settle(f, held, 1);
+    }
+    flow_carry_again(f);
+}
+
+void flow_settled(void *user, void *owner, uint32_t count)
+{
+    struct extent *partner = settle(user, owner, count);
+
+    if (partner != NULL)
+        flow_let_go(user, partner); /* the lines of another file are in the record too */
 }
 
 static void flow_room(void *user)
@@ -391,6 +406,13 @@ void flow_drain(struct flow *f)
     f->draining = true;
     follower_hurry(f->follower);
     deliver_hurry(f->deliver);
+    LIST_EACH(&f->tracked, node, after)
+    {
+        struct tracked *t = CONTAINER_OF(node, struct tracked, all);
+
+        if (flow_carry_must_leave(t))
+            flow_news(f, t->source);
+    }
 }
 
 void flow_finish(struct flow *f)
@@ -401,6 +423,7 @@ void flow_finish(struct flow *f)
 bool flow_is_drained(const struct flow *f)
 {
     return deliver_is_idle(f->deliver) && follower_is_hurried(f->follower) &&
+           !flow_has_carry_that_must(f) &&
            (f->place.morgue == NULL || morgue_is_idle(f->place.morgue));
 }
 

@@ -28,13 +28,15 @@ struct outfit;
 
 enum {
     FLOW_SAY_EVERY_MS = 60 * 1000,
-    FLOW_CARRIES = 64, /* events that go on in another file, at a time */
+    FLOW_CARRIES = 1024, /* events that go on in another file, or are out with some of it … */
+    FLOW_CARRY_BYTES = 16 * 1024 * 1024, /* … and what of them is in memory */
 };
 
 /* An event that began in a file that was rotated, while it may go on in the one after it. */
 struct carry {
     struct buf text;     /* owns */
-    struct extent *held; /* in the first file's ledger: settled when the event's records are */
+    struct extent *held; /* in the first file's ledger: waits for this carry and for each extent
+                          * whose partner it is, which is of one record, or of the next carry */
 };
 
 /* A source of this flow, with its way back. */
@@ -47,15 +49,18 @@ struct tracked {
     struct list ready; /* in flow.ready, or alone */
 
     struct mill_state mill;
-    uint64_t at;  /* the place that it is of */
-    size_t want;  /* bytes to read at once, so that what is not whole can be; 0: as always */
-    char *header; /* owns: the first lines of the file, if they are needed; or NULL */
+    uint64_t at;         /* the place that it is of */
+    size_t want;         /* bytes to read at once, so that what is not whole can be; 0: as always */
+    bool parted;         /* some records of what is there are out, as it was when its end … */
+    uint64_t parted_end; /* … was here: whatever has come since, it ends there */
+    char *header;        /* owns: the first lines of the file, if they are needed; or NULL */
     size_t header_len;
     struct carry *carry; /* owns; or NULL */
 
     /* What begins at the place was seen and is not whole. */
     bool open, open_joined; /* there is such an event; such a record of several events */
-    struct list waiting;    /* in flow.waiting, by deadline, or alone */
+    bool at_header;      /* the event is the carry alone: the header before the rest is not there */
+    struct list waiting; /* in flow.waiting, by deadline, or alone */
     uint64_t deadline_ms;
     uint64_t seen;     /* up to where in the file it goes, as far as it is there … */
     uint64_t grown_ms; /* … which was seen first then */
@@ -81,8 +86,10 @@ struct flow {
     struct mill *mill;       /* the outfit's */
     size_t want;             /* bytes to read at once; 0: as always */
     struct morgue_user dead; /* who we are in place.morgue */
-    size_t carry_count;
-    uint64_t fills; /* numbers extents that belong to no batch, from the top down */
+    size_t carry_count;      /* extents that are held */
+    size_t carry_bytes;      /* of carries' texts */
+    bool carry_refused;      /* there was one more than there may be */
+    uint64_t fills;          /* numbers extents that belong to no batch, from the top down */
     struct log_limit cut_said, read_said, zeros_said, mismatch_said, gave_up_said, time_said,
         key_said;
     bool started, draining, full, wants_ec2;
@@ -103,10 +110,13 @@ void flow_forget_place(struct tracked *t);
 void flow_wait(struct tracked *t, const struct mill_report *report, uint64_t seen);
 void flow_wait_no_more(struct tracked *t);
 
-/* Whether what is open has waited for long enough; `seen`: up to where it is there now, as what has
- * grown meanwhile may be the beginning of something else. */
-bool flow_is_due(const struct tracked *t, uint64_t seen);
+/* Whether what is open has waited for long enough.  An event has only if the file still ends where
+ * it did (`end`): else there is more of it, or another one, which has not waited yet. */
+bool flow_is_due(const struct tracked *t, uint64_t end);
 bool flow_joined_is_due(const struct tracked *t);
+
+/* It cannot go on for now: again in a moment. */
+void flow_try_again(struct tracked *t);
 void flow_timer_fires(struct loop_timer *timer);
 
 /* Hands the open lines of a file that was rotated over to the file that came after it, if it has: true
@@ -116,9 +126,20 @@ bool flow_hand_over(struct tracked *t, struct slice open, struct cursor end);
 /* The carry of `t` is in records, or dropped, and needs to be kept no longer. */
 void flow_carry_done(struct tracked *t);
 
+/* Whether the carry of `t` is all that there is of a file that is gone, so that it leaves before we do;
+ * whether any is. */
+bool flow_carry_must_leave(const struct tracked *t);
+bool flow_has_carry_that_must(const struct flow *f);
+
+/* There may be room for a carry that was refused. */
+void flow_carry_again(struct flow *f);
+
 /* --- flow.c --- */
 
 /* `count` records of `owner` (an extent) are settled. */
 void flow_settled(void *user, void *owner, uint32_t count);
+
+/* A held extent has one less to wait for; with the last of them those that it is held with go. */
+void flow_let_go(struct flow *f, struct extent *held);
 
 #endif

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { FLOW_AGAIN_MS = 1000 };
+
 /* --- waiting for more --- */
 
 /* What comes first has a deadline: the event's end, or the record's that it is joined to. */
@@ -44,13 +46,15 @@ void flow_wait(struct tracked *t, const struct mill_report *report, uint64_t see
     uint64_t now = loop_now_ms(f->place.loop);
     bool was_open = t->open || t->open_joined;
 
-    t->open = t->source->unfinished = report->end == MILL_OPEN && report->event_open;
+    t->at_header = report->end == MILL_HEADER && t->carry != NULL;
+    t->open = (report->end == MILL_OPEN && report->event_open) || t->at_header;
     t->open_joined = report->end == MILL_OPEN && report->joined_open;
     if (!was_open || t->at != report->offset)
         t->since_ms = now;
     if (!was_open || t->seen != seen)
         t->grown_ms = now;
     t->seen = seen;
+    t->source->open = t->open || t->open_joined;
     list_remove(&t->waiting);
     if (t->open || t->open_joined) {
         t->deadline_ms = deadline_of(t);
@@ -61,16 +65,25 @@ void flow_wait(struct tracked *t, const struct mill_report *report, uint64_t see
 
 void flow_wait_no_more(struct tracked *t)
 {
-    if (!t->open && !t->open_joined)
+    t->open = t->open_joined = t->at_header = t->source->open = false;
+    if (list_is_empty(&t->waiting))
         return;
-    t->open = t->open_joined = t->source->unfinished = false;
     list_remove(&t->waiting);
     set_timer(t->flow);
 }
 
-bool flow_is_due(const struct tracked *t, uint64_t seen)
+void flow_try_again(struct tracked *t)
 {
-    return t->open && t->seen == seen &&
+    list_remove(&t->ready);
+    list_remove(&t->waiting);
+    t->deadline_ms = loop_now_ms(t->flow->place.loop) + FLOW_AGAIN_MS;
+    insert(t->flow, t);
+    set_timer(t->flow);
+}
+
+bool flow_is_due(const struct tracked *t, uint64_t end)
+{
+    return t->open && end == t->seen &&
            loop_now_ms(t->flow->place.loop) >= t->grown_ms + t->flow->config->multiline.timeout_ms;
 }
 
@@ -98,6 +111,14 @@ void flow_timer_fires(struct loop_timer *timer)
 
 /* --- from one file to the next --- */
 
+static void free_carry(struct tracked *t)
+{
+    t->flow->carry_bytes -= t->carry->text.len;
+    buf_done(&t->carry->text);
+    free(t->carry);
+    t->carry = NULL;
+}
+
 bool flow_hand_over(struct tracked *t, struct slice open, struct cursor end)
 {
     struct flow *f = t->flow;
@@ -105,8 +126,12 @@ bool flow_hand_over(struct tracked *t, struct slice open, struct cursor end)
     struct tracked *to = next != NULL ? next->user : NULL;
     struct carry *c;
 
-    if (to == NULL || to->carry != NULL || next->at.offset > 0 || f->carry_count == FLOW_CARRIES)
+    if (to == NULL || to->carry != NULL || next->at.offset > 0)
         return false;
+    if (f->carry_count == FLOW_CARRIES || open.len > FLOW_CARRY_BYTES - f->carry_bytes) {
+        f->carry_refused = true;
+        return false;
+    }
     c = calloc(1, sizeof *c);
     if (c == NULL)
         return false;
@@ -117,15 +142,14 @@ bool flow_hand_over(struct tracked *t, struct slice open, struct cursor end)
     }
     c->held = ledger_extent(&t->ledger, &f->pool, f->fills--);
     extent_out(c->held);
+    f->carry_count++;
+    f->carry_bytes += open.len;
     if (t->carry != NULL) {
         /* It went on here, and does again there: both files wait for it. */
         c->held->partner = t->carry->held;
-        buf_done(&t->carry->text);
-        free(t->carry);
-        t->carry = NULL;
-    } else {
-        f->carry_count++;
+        free_carry(t);
     }
+    f->stats.bytes_read += end.offset - s->at.offset;
     (void)ledger_advance(&t->ledger, end);
     source_move(s, end);
     flow_forget_place(t);
@@ -135,13 +159,52 @@ bool flow_hand_over(struct tracked *t, struct slice open, struct cursor end)
 
 void flow_carry_done(struct tracked *t)
 {
-    struct carry *c = t->carry;
+    struct extent *held;
 
-    if (c == NULL)
+    if (t->carry == NULL)
         return;
-    t->carry = NULL;
-    t->flow->carry_count--;
-    buf_done(&c->text);
-    flow_settled(t->flow, c->held, 1);
-    free(c);
+    held = t->carry->held;
+    free_carry(t);
+    flow_let_go(t->flow, held);
+}
+
+bool flow_carry_must_leave(const struct tracked *t)
+{
+    const struct extent *held = t->carry != NULL ? t->carry->held : NULL;
+
+    for (; held != NULL; held = held->partner) {
+        const struct tracked *from = held->ledger->owner;
+
+        if (from->source->ending)
+            return true;
+    }
+    return false;
+}
+
+bool flow_has_carry_that_must(const struct flow *f)
+{
+    if (f->carry_count == 0)
+        return false;
+    LIST_EACH(&f->tracked, node, after)
+    {
+        if (flow_carry_must_leave(CONTAINER_OF(node, struct tracked, all)))
+            return true;
+    }
+    return false;
+}
+
+void flow_carry_again(struct flow *f)
+{
+    /* Half of it: those that wait are gone through seldom. */
+    if (!f->carry_refused || f->carry_count > FLOW_CARRIES / 2 ||
+        f->carry_bytes > FLOW_CARRY_BYTES / 2)
+        return;
+    f->carry_refused = false;
+    LIST_EACH(&f->waiting, node, after)
+    {
+        struct tracked *t = CONTAINER_OF(node, struct tracked, waiting);
+
+        if (t->open && t->source->before != NULL)
+            flow_news(f, t->source);
+    }
 }

@@ -48,6 +48,7 @@ void flow_forget_place(struct tracked *t)
     t->mill = (struct mill_state){0};
     t->at = t->source->at.offset;
     t->want = 0;
+    t->parted = false;
     flow_wait_no_more(t);
 }
 
@@ -268,16 +269,16 @@ static struct mill_input flow_input(struct flow *f, struct tracked *t, const str
     const struct clock *clock = loop_clock(f->place.loop);
     struct source *s = t->source;
     bool last = news != SOURCE_LONG && s->ending && c->at_eof;
-    /* More cannot be seen at once: what is joined leaves, or else the event. */
-    bool all_joined = t->want > f->place.reader->line_max;
-    bool all = t->want > f->place.reader->line_max + 1;
+    bool leaves = f->draining && c->at_eof && flow_carry_must_leave(t);
+    bool due = flow_is_due(t, c->end + c->behind);
+    size_t most = f->place.reader->line_max; /* more cannot be seen at once */
     struct mill_input in = {
         .text = c->text,
         .offset = s->at.offset,
         .behind = c->behind,
         .last = last,
-        .flush = last || all || flow_is_due(t, s->at.offset + c->text.len + c->behind),
-        .flush_joined = all_joined || is_rotated(s) || flow_joined_is_due(t),
+        .flush = last || leaves || due || (!c->at_eof && t->want > most),
+        .flush_joined = (!c->at_eof && t->want >= most) || is_rotated(s) || flow_joined_is_due(t),
         .cut = news == SOURCE_LONG,
         .line_end = c->end,
         .header = flow_header(t),
@@ -286,6 +287,13 @@ static struct mill_input flow_input(struct flow *f, struct tracked *t, const str
 
     if (last && news == SOURCE_LINES)
         in.text.len += c->behind; /* what stands behind the last newline belongs to the event */
+    if (t->at_header && in.flush && !last)
+        in.text.len = in.behind = 0; /* the carry leaves; what will be the header stays */
+    if (t->parted && t->parted_end <= s->at.offset + in.text.len) {
+        in.text.len = (size_t)(t->parted_end - s->at.offset);
+        in.behind = 0;
+        in.flush = true;
+    }
     if (t->carry != NULL)
         in.carry = buf_slice(&t->carry->text);
     return in;
@@ -294,17 +302,19 @@ static struct mill_input flow_input(struct flow *f, struct tracked *t, const str
 /* The mill has left some of what there is: it may be whole with more of the file in view; with all
  * of it in view, it waits for more, or goes on in the next file. */
 static void flow_left_open(struct flow *f, struct visit *v, const struct mill_report *report,
-                           const struct cursor *end)
+                           const struct cursor *end, bool moved)
 {
     struct tracked *t = v->tracked;
     struct source *s = t->source;
     const struct source_chunk *c = v->chunk;
-    size_t left = (size_t)(end->offset - v->offset) + c->behind;
-    size_t most = f->place.reader->line_max;
+    size_t seen = c->text.len + c->behind;
 
     if (!c->at_eof) {
-        t->want = t->want >= most ? MIN(t->want + 1, most + 2)
-                                  : MIN(2 * MAX(left, (size_t)FLOW_VISIT_MIN), most);
+        size_t most = f->place.reader->line_max;
+
+        /* First what is joined leaves, if more cannot be seen at once; and only then the event. */
+        if (!moved)
+            t->want = t->want < most ? MIN(2 * MAX(seen, (size_t)FLOW_VISIT_MIN), most) : most + 1;
         return;
     }
     list_remove(&t->ready);
@@ -331,6 +341,8 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     struct mill_input in;
     struct cursor end;
     uint64_t taken;
+    bool moved;
+    int r;
 
     if (t->at != t->source->at.offset)
         flow_forget_place(t);
@@ -339,8 +351,7 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
         in.place.ec2 = java.ec2 = imds_get(f->place.imds);
     java.wall_ms = in.place.now_ms;
     in.java = &java;
-    if (mill_run(f->mill, &in, &t->mill, &events, &report) < 0)
-        flow_say_unreadable(f, t->source, -ENOMEM);
+    r = mill_run(f->mill, &in, &t->mill, &events, &report);
     f->stats.lines_read += report.lines;
     f->stats.half_lines += news == SOURCE_HALF && report.offset > in.offset;
     v->offset = in.offset + v->chunk->text.len;
@@ -349,12 +360,19 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     taken = flow_end_visit(f, v);
     if (report.carry_used)
         flow_carry_done(t);
-    if (taken > 0 || report.carry_used)
+    moved = taken > 0 || report.carry_used;
+    if (moved)
         t->want = 0;
-    if (report.end == MILL_OPEN || report.end == MILL_HEADER)
-        flow_left_open(f, v, &report, &end);
-    else if (report.end != MILL_FULL || taken > 0 || !in.flush)
-        flow_wait_no_more(t); /* else it is due still, when there is room */
+    t->parted = report.end == MILL_FULL && in.flush && t->mill.done > 0;
+    t->parted_end = in.offset + in.text.len;
+    if (r < 0) {
+        flow_say_unreadable(f, t->source, r);
+        flow_try_again(t);
+    } else if (report.end == MILL_OPEN || report.end == MILL_HEADER) {
+        flow_left_open(f, v, &report, &end, moved);
+    } else if (report.end != MILL_FULL || moved) {
+        flow_wait_no_more(t); /* but what was due and found no room still is */
+    }
     return taken;
 }
 
@@ -364,16 +382,21 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
     struct source *s = t->source;
     struct source_chunk chunk;
     struct visit v = {.tracked = t, .chunk = &chunk, .offset = s->at.offset};
+    bool must_leave;
     int news;
 
     /* The one that it waits for has an event that may go on here. */
     if (s->after != NULL && s->after->user != NULL && ((struct tracked *)s->after->user)->open)
         flow_news(f, s->after);
-    if ((f->draining && !s->ending) || follower_must_wait(s))
+    must_leave = f->draining && flow_carry_must_leave(t);
+    if ((f->draining && !s->ending && !must_leave) || follower_must_wait(s))
         return 0;
     if (follower_open(f->follower, s) < 0) {
+        if (t->carry == NULL || (!s->ending && !must_leave))
+            return 0;
         chunk = (struct source_chunk){.end = s->at.offset, .at_eof = true};
-        return t->carry != NULL && s->ending ? flow_grind(f, &v, SOURCE_END) : 0;
+        list_append(&f->ready, &t->ready); /* until there is room for it */
+        return flow_grind(f, &v, SOURCE_END);
     }
     news = source_read(s, f->place.reader, s->ending, MAX(t->want, f->want), &chunk);
     switch (news) {

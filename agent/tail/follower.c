@@ -159,7 +159,7 @@ void follower_release(struct follower *f, struct source *s)
 
 void follower_put_after(struct source *s, struct source *predecessor)
 {
-    if (s == predecessor || (predecessor->at_end && !predecessor->unfinished) ||
+    if (s == predecessor || (predecessor->at_end && !predecessor->open) ||
         predecessor->before != NULL || s->after != NULL)
         return;
     for (const struct source *p = predecessor; p != NULL; p = p->after)

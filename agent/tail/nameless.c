@@ -86,7 +86,7 @@ void follower_orphan(struct follower *f, struct source *s)
         nameless_watch(f, s);
         note_path(f, s);
     } else {
-        if (!s->at_end && !s->truncated)
+        if ((!s->at_end || s->open) && !s->truncated)
             log_warn("flow %s: '%s': was removed before it was read to its end, and was not open; "
                      "what it had beyond byte %llu is lost",
                      follower_flow(f), s->path, (unsigned long long)s->at.offset);
@@ -139,6 +139,7 @@ static void hold(struct follower *f, struct source *s, const struct stat *st)
     s->given_up = s->at_end = s->ending = true;
     open_files_close(f, s);
     follower_release(f, s);
+    f->events.news(f->events.user, s); /* what it was to go on with leaves */
 }
 
 /* Looks after one nameless source; it may be freed. */

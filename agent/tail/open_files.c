@@ -168,7 +168,7 @@ int open_files_search(struct follower *f, const struct source_id *id, const char
 /* A nameless file that cannot be opened again: it is gone, and what it had with it. */
 static void give_up(struct follower *f, struct source *s)
 {
-    if (!s->at_end)
+    if (!s->at_end || s->open)
         log_warn("flow %s: '%s': was removed before it was read to its end, and was not open; what "
                  "it had beyond byte %llu is lost",
                  follower_flow(f), s->path, (unsigned long long)s->at.offset);

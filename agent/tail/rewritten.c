@@ -198,8 +198,8 @@ static struct source *go_on_elsewhere(struct follower *f, struct source *s, char
 
     /* What took its place may have been copied and truncated itself before it was seen. */
     last = read_missed(f, paths, count, s->looked_ns, NULL);
-    if (!s->caught_up)
-        log_warn("flow %s: '%s': it had not been read to its end, and no copy of it was found: "
+    if (!s->caught_up || s->open)
+        log_warn("flow %s: '%s': it had not been sent to its end, and no copy of it was found: "
                  "what it had beyond byte %llu is lost",
                  follower_flow(f), s->path, (unsigned long long)s->at.offset);
     s->ending = s->at_end = true;
@@ -246,6 +246,7 @@ void follower_damaged(struct follower *f, struct source *s)
     open_files_close(f, s);
     s->at_end = s->ending = s->given_up = true;
     follower_release(f, s);
+    f->events.news(f->events.user, s); /* what it was to go on with leaves */
 }
 
 void follower_stale(struct follower *f, struct source *s)

@@ -61,10 +61,10 @@ struct source {
     int64_t looked_ns; /* when it was read last, by the clock that births are taken from */
     uint64_t dropped;  /* hash of what it was called when its directory went; 0: it did not */
     bool caught_up;    /* the last read found nothing more */
+    bool open;         /* the flow's: lines that were seen wait for others, to be sent together */
     bool truncated;    /* it lost its file to another content of the same file */
     bool at_end;       /* read to its end, as far as we know */
     bool ending;       /* what it ends in leaves even without a newline */
-    bool unfinished;   /* the flow's: what it ends in may go on in the file that comes after it */
     bool resumed;      /* it goes on from where an earlier run was */
     bool given_up;     /* it is not read any more, whatever there is */
     bool backup;       /* a copy of what another source reads: there is nothing new in it */
