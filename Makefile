@@ -26,7 +26,7 @@ keep   := checkpoint dead facts folders ledger state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
           config_pairs config_rules config_texts explain flow flow_open flow_read guess import \
           import_convert import_flow import_json import_read judge judge_lines lane log look \
-          loop mistakes morgue outfit scribe setup sheet units
+          loop mistakes morgue outfit patience scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver digest encoding \
          endpoint escape events fields flow follower generation glob heap imds java java_regex \

@@ -159,6 +159,13 @@ static void step_done(struct step *s)
     buf_done(&s->between);
 }
 
+void java_chain_meter(struct java_chain *c, uint64_t *meter)
+{
+    for (size_t i = 0; i < c->step_count; i++)
+        if (c->steps[i].pattern != NULL)
+            pattern_meter(c->steps[i].pattern, meter);
+}
+
 void java_chain_free(struct java_chain *c)
 {
     if (c == NULL)

@@ -82,6 +82,9 @@ int java_chain_new(const struct java_settings *steps, size_t count, size_t max,
                    struct java_chain **ret, struct java_error *ret_error);
 void java_chain_free(struct java_chain *c);
 
+/* As pattern_meter, for the patterns of all steps. */
+void java_chain_meter(struct java_chain *c, uint64_t *meter);
+
 /* Converts `record`, and returns an outcome.  *ret is what to send: the record itself, or borrowed
  * from the chain until the next call.  With JAVA_DROP it is empty.
  * Errors: -EMSGSIZE past `max`; -ETIME if a pattern gave up at a limit; -ENOMEM.  *ret is then the record. */

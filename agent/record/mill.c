@@ -408,6 +408,24 @@ static int grind_event(struct run *run, struct slice text, bool is_last)
     return 0;
 }
 
+static uint64_t worked(const struct run *run)
+{
+    const uint64_t *meter = run->mill->settings.meter;
+
+    return meter != NULL ? *meter : 0;
+}
+
+/* Counts what the patterns have worked since the meter was at `before`.  Returns whether that is
+ * enough for now. */
+static bool is_tired(struct run *run, uint64_t before)
+{
+    uint64_t work = worked(run) - before;
+
+    run->work += work;
+    run->hard += work >= MILL_HARD ? work : 0;
+    return run->in->work_max > 0 && run->work >= run->in->work_max;
+}
+
 /* How many lines an event is. */
 static uint32_t count_lines(const struct run *run, struct slice event)
 {
@@ -513,9 +531,11 @@ static int run_events(struct run *run)
 {
     size_t at = 0;
     struct slice event;
+    bool tired = false;
     int r;
 
-    for (;;) {
+    while (!tired) {
+        uint64_t before = worked(run);
         uint32_t lines;
 
         at = pass_zeros(run, at);
@@ -525,6 +545,7 @@ static int run_events(struct run *run)
         if (!next_event(run, at, &event)) {
             run->end = MILL_OPEN;
             run->event_open = true;
+            (void)is_tired(run, before);
             break;
         }
         lines = count_lines(run, event);
@@ -535,6 +556,7 @@ static int run_events(struct run *run)
         r = grind_event(run, event, at == run->text.len);
         if (r < 0)
             return r;
+        tired = is_tired(run, before);
         if (!run->event.cut || !mill_in_parts(run)) { /* else there is more of it */
             run->events_done++;
             run->lines_done += lines;
@@ -547,9 +569,12 @@ static int run_events(struct run *run)
             run->lines_out = run->lines_done;
         }
     }
+    if (tired && at < run->text.len)
+        run->end = MILL_TIRED;
     if (!run->group.open)
         return 0;
-    if (!run->in->flush && !run->in->flush_joined) {
+    /* What is joined leaves with us: made again, it would make us as tired again. */
+    if (run->end != MILL_TIRED && !run->in->flush && !run->in->flush_joined) {
         run->end = MILL_OPEN;
         return 0;
     }
@@ -613,6 +638,8 @@ int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *sta
         .carry_used = run.carry_len > 0 && run.consumed_at >= run.carry_len,
         .event_open = run.event_open,
         .joined_open = run.group.open,
+        .work = run.work,
+        .hard = run.hard,
     };
     return r;
 }

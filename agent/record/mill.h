@@ -67,6 +67,7 @@ struct mill_settings {
     uint64_t seed; /* another one on each machine: makes the names of split records unique */
     struct random *random;
     struct digest *digest;
+    const uint64_t *meter; /* what all patterns together have cost so far: pattern_meter */
 };
 
 /* What is remembered of a source between two calls; all zero at first, and when the source goes to
@@ -96,6 +97,8 @@ struct mill_input {
                             more */
     struct template_place place; /* but for its offset */
     const struct java_context *java;
+    uint64_t
+        work_max; /* after so much work of patterns what is left is left; 0: it does not matter */
 };
 
 /* What is to be counted or said, once for each event. */
@@ -127,11 +130,14 @@ struct mill_events {
     void *user;
 };
 
+enum { MILL_HARD = 10000 }; /* in units of pattern_work: some 0.2 ms, for an event */
+
 enum mill_end {
     MILL_ALL,    /* everything has become something */
     MILL_OPEN,   /* what begins at the end is not whole */
     MILL_HEADER, /* the header lines are not all there */
     MILL_FULL,   /* a record was not taken */
+    MILL_TIRED,  /* patterns have worked for more than work_max */
 };
 
 struct mill_report {
@@ -142,6 +148,8 @@ struct mill_report {
     uint32_t lines;    /* … and how many lines they were */
     bool carry_used;
     bool event_open, joined_open; /* MILL_OPEN: which of them is; perhaps both */
+    uint64_t work;                /* of patterns … */
+    uint64_t hard; /* … and what of it went into events that took MILL_HARD or more */
 };
 
 /* Errors: -ENOMEM. */

@@ -71,6 +71,7 @@ struct run {
     uint32_t events_done, events_out, lines_done, lines_out, lines;
     bool event_open;
     enum mill_end end;
+    uint64_t work, hard; /* of patterns */
 };
 
 /* All of these: 0; -ENOBUFS if the record was not taken; -ENOMEM. */

@@ -36,9 +36,10 @@ enum {
 
     /* One unit of plain work is one byte run through. */
     PLAIN_WORK = 400000,
-    PLAIN_STEP = 8,    /* what one step costs that runs through nothing */
-    PLAIN_LIMIT = 2,   /* below this match limit it is not worth to try */
-    PLAIN_MATCHES = 8, /* in one text, each of which may cost the worst */
+    PLAIN_STEP = 8,         /* what one step costs that runs through nothing */
+    PLAIN_LIMIT = 2,        /* below this match limit it is not worth to try */
+    PLAIN_MATCHES = 8,      /* in one text, each of which may cost the worst */
+    PLAIN_PER_COUNTED = 20, /* units that take as long as one of counted work */
 
     CHARACTER_STEP = 2, /* so much slower than bytes are characters, */
     GRAPHEME_STEP = 12, /* and \X, which looks up many properties of each */
@@ -94,6 +95,8 @@ struct pattern {
     uint64_t work, work_max;
     size_t position; /* of the last callout */
     size_t callout_cost;
+
+    uint64_t *meter; /* where all calls are added up, or NULL */
 };
 
 struct part {
@@ -576,6 +579,8 @@ int pattern_scan_next(struct pattern_scan *s, struct pattern *p, struct slice *r
         p->work += s->matches >= PLAIN_MATCHES ? 4 : 0;
         r = p->work > p->work_max ? PCRE2_ERROR_CALLOUT
                                   : run(p, p->counted, p->counted_context, s, options);
+        if (p->meter != NULL)
+            *p->meter += p->work - s->work + PLAIN_WORK / 2 / PLAIN_PER_COUNTED;
         s->work = p->work;
     }
     r = answer(r);
@@ -599,6 +604,11 @@ int pattern_scan_next(struct pattern_scan *s, struct pattern *p, struct slice *r
     s->after_empty = pairs[0] == pairs[1];
     s->matches++;
     return 1;
+}
+
+void pattern_meter(struct pattern *p, uint64_t *meter)
+{
+    p->meter = meter;
 }
 
 int pattern_match(struct pattern *p, struct slice text, struct slice *ret_groups)

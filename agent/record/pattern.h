@@ -114,4 +114,8 @@ long pattern_replace(struct pattern *p, struct slice text, const struct replacem
  * For tests and benches. */
 uint64_t pattern_work(const struct pattern *p);
 
+/* From now on, what its calls cost is added to *meter too, with what was tried before anything was
+ * counted; cheap calls add nothing.  Borrowed until pattern_free. */
+void pattern_meter(struct pattern *p, uint64_t *meter);
+
 #endif

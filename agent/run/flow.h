@@ -4,7 +4,8 @@
  *     checkpoint ◀─ settled prefix ─ ledger ◀─ settled ─────────────────────────────────┘
  *
  *   1. Nothing is read while no batch has room: the file is the queue.
- *   2. Sources take turns, a quantum each; a file with much to say does not silence the others.
+ *   2. Sources take turns, a quantum each; a file with much to say does not silence the others,
+ *      and neither do lines that are hard for a pattern (run/patience.h).
  *   3. From read to send nothing is allocated.
  *
  * Threads: one lane. */
@@ -29,6 +30,7 @@ struct flow;
 struct imds;
 struct loop;
 struct morgue;
+struct patience;
 struct random;
 struct reader;
 struct service;
@@ -45,7 +47,8 @@ struct flow_place {
     struct client *client;
     struct checkpoint *checkpoint;
     const struct checkpoint_report *report;
-    struct imds *imds;         /* the instance's metadata; NULL if no flow needs them */
+    struct imds *imds; /* the instance's metadata; NULL if no flow needs them */
+    struct patience *patience;
     struct morgue *morgue;     /* where dead letters go; NULL if there can be none */
     struct roster_own own;     /* the directory of our own state */
     int64_t began_ns;          /* wall time of the program's start */

@@ -92,6 +92,7 @@ struct flow {
     uint64_t fills;          /* numbers extents that belong to no batch, from the top down */
     struct log_limit cut_said, read_said, zeros_said, mismatch_said, gave_up_said, time_said,
         key_said;
+    uint64_t stands_back_ms; /* nothing is read until then */
     bool started, draining, full, wants_ec2;
 };
 

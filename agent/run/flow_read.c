@@ -5,6 +5,7 @@
 #include "run/config.h"
 #include "run/flow_inner.h"
 #include "run/outfit.h"
+#include "run/patience.h"
 #include "ship/imds.h"
 #include "tail/follower.h"
 #include "util.h"
@@ -17,6 +18,8 @@ enum {
     FLOW_VISIT_MIN = 4 * 1024, /* … and what a look costs that finds nothing */
     FLOW_HEADER_MAX = 64 * 1024,
     FLOW_ASK_AGAIN_MS = 50,
+    FLOW_WORK_MAX = 40000, /* of patterns in a visit, in units of pattern_work: a millisecond; … */
+    FLOW_WORK_BYTES = 8,   /* … and what one is worth in bytes, of which each takes some 3 ns */
 };
 
 /* Where records of one source go in one visit. */
@@ -331,6 +334,17 @@ static void flow_left_open(struct flow *f, struct visit *v, const struct mill_re
         follower_at_end(f->follower, s);
 }
 
+/* What it was like for us decides when we have our next turn. */
+static void flow_feel(struct flow *f, const struct mill_report *report)
+{
+    uint64_t now_ms = loop_now_ms(f->place.loop);
+
+    if (report->hard > 0)
+        f->stands_back_ms = patience_hard(f->place.patience, f, report->hard, now_ms);
+    else
+        patience_ordinary(f->place.patience, f, now_ms);
+}
+
 /* What the source says becomes records.  Returns how many bytes that was worth. */
 static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news news)
 {
@@ -351,6 +365,7 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
         in.place.ec2 = java.ec2 = imds_get(f->place.imds);
     java.wall_ms = in.place.now_ms;
     in.java = &java;
+    in.work_max = FLOW_WORK_MAX;
     r = mill_run(f->mill, &in, &t->mill, &events, &report);
     f->stats.lines_read += report.lines;
     f->stats.half_lines += news == SOURCE_HALF && report.offset > in.offset;
@@ -373,7 +388,8 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     } else if (report.end != MILL_FULL || moved) {
         flow_wait_no_more(t); /* but what was due and found no room still is */
     }
-    return taken;
+    flow_feel(f, &report);
+    return MAX(taken, FLOW_WORK_BYTES * report.work);
 }
 
 /* Lets one source speak.  Returns how many bytes that was worth. */
@@ -457,6 +473,10 @@ void flow_turn(struct loop_turn *turn)
             return;
         if (!deliver_has_room(f->deliver))
             return; /* flow_room comes */
+        if (f->stands_back_ms > loop_now_ms(f->place.loop) && !f->draining) {
+            loop_timer_set(f->place.loop, &f->ask_again, f->stands_back_ms);
+            return;
+        }
         node = list_take(&f->ready);
         f->full = false;
         read = flow_visit(f, CONTAINER_OF(node, struct tracked, ready));

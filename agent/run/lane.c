@@ -10,6 +10,7 @@
 #include "run/log.h"
 #include "run/loop.h"
 #include "run/morgue.h"
+#include "run/patience.h"
 #include "run/scribe.h"
 #include "run/version.h"
 #include "ship/client.h"
@@ -46,6 +47,7 @@ struct lane {
     struct digest *digest;
     struct random random;
     struct reader reader;
+    struct patience patience;
     struct descriptors descriptors;
     struct checkpoint *checkpoint;
     struct checkpoint_report report;
@@ -288,6 +290,7 @@ static int lane_new_flows(struct lane *l, const struct state *state)
         .descriptors = &l->descriptors,
         .client = l->client,
         .imds = l->imds,
+        .patience = &l->patience,
         .checkpoint = l->checkpoint,
         .report = &l->report,
         .own = {own.st_dev, own.st_ino},

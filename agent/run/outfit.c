@@ -21,6 +21,7 @@ struct outfit {
     struct outfit_error *error; /* borrowed while it is made */
     struct recipe_settings recipe_settings;
     struct mill_settings mill_settings;
+    uint64_t work; /* of all patterns */
     struct recipe *recipe;
     struct mill *mill;
     struct squeeze *squeeze;
@@ -72,8 +73,10 @@ static int compile(struct outfit *o, const char *key, const char *text, struct p
         return -ENOMEM;
     o->patterns = more;
     r = pattern_new(slice_of(text), 0, ret, &e);
-    if (r == 0)
+    if (r == 0) {
         o->patterns[o->pattern_count++] = *ret;
+        pattern_meter(*ret, &o->work);
+    }
     return r != -EINVAL ? r
                         : wrong(o, key, "is no regular expression: %s, at character %zu", e.text,
                                 e.offset + 1);
@@ -423,6 +426,9 @@ static int make_mill(struct outfit *o, size_t record_max, struct digest *digest,
     s->seed = digest_hash64(digest, slice_of(o->hostname));
     s->random = random;
     s->digest = digest;
+    s->meter = &o->work;
+    if (o->chain != NULL)
+        java_chain_meter(o->chain, &o->work);
     return mill_new(s, &o->mill);
 }
 
