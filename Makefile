@@ -30,8 +30,8 @@ run    := checkpoint_command config config_convert config_groups config_key conf
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver digest encoding \
          endpoint escape events fields flow follower generation glob heap imds java java_regex \
-         json kinesis ledger map mill parse pattern recipe record rooms sigv4 slice source \
-         squeeze steady template typed unpack utf8 when window zone
+         json kinesis ledger map mill parse patience pattern recipe record rooms sigv4 slice \
+         source squeeze steady template typed unpack utf8 when window zone
 tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config dead encoding java_regex json mill parse pattern split \
