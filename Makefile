@@ -121,7 +121,7 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/test_%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(KT_LDLIBS) $(LDLIBS)
 
-$(BUILD)/unit/steady $(BUILD)/unit/flow: $(BUILD)/tests/sim/world.o
+$(BUILD)/unit/patience $(BUILD)/unit/steady $(BUILD)/unit/flow: $(BUILD)/tests/sim/world.o
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
