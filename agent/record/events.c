@@ -172,7 +172,8 @@ static bool next_region(const struct events_rules *r, struct slice text, size_t 
             return true;
         step = region_step(&g, line, &c);
         if (open.lines > 0 && !region_has_part(&before) &&
-            (step == REGION_ALONE || (step == REGION_BEGINS && before.open[c.which])))
+            (step == REGION_ALONE ||
+             (step == REGION_BEGINS && before.open[c.which] && !before.ended[c.which])))
             return true;
         open.lines++;
         open.bytes += line.len + 1;

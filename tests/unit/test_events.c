@@ -124,6 +124,9 @@ static const struct story {
     {"cri: end", NULL, NULL, ";$", .kind = CRI,
      .file = T "stdout F a\n" T "stdout F b;\n" T "stdout F c\n",
      .records = "0-85 " T "stdout F a\nb;\n85-127 " T "stdout F c\n"},
+    {"cri: end, of two streams", NULL, NULL, ";$", .kind = CRI,
+     .file = T "stderr F x\n" T "stdout F a;\n" T "stdout F b;\n" T "stderr F y;\n",
+     .records = "0-171 " T "stdout F a;\n0-171 " T "stdout F b;\n0-171 " T "stderr F x\ny;\n"},
     {"cri: start, in parts", "^\\S", .kind = CRI,
      .file = T "stdout F a\n" T "stdout P  1\n" T "stdout F 2\n" T "stdout P b\n" T "stdout F c\n",
      .records = "0-127 " T "stdout F a\n 12\n127-211 " T "stdout F bc\n"},
@@ -310,6 +313,27 @@ static void what_is_partly_out_does_not_change(void **state)
     buf_done(&h.out);
 }
 
+/* A line that does not fit is not waited for until it has its end. */
+static void what_cannot_go_on_is_over(void **state)
+{
+    struct events_rules rules[] = {
+        {.start = pattern_of("^\\S"), .max_lines = LINES, .max_bytes = 10},
+        {.cri = true, .max_lines = LINES, .max_bytes = 47},
+    };
+    static const struct slice texts[] = {SLICE("a\n 1\n"), SLICE(T "stdout P a\n")};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        size_t len;
+
+        assert_false(events_next(&rules[i], texts[i], 0, &len));
+        assert_false(events_next(&rules[i], texts[i], 4, &len));
+        assert_true(events_next(&rules[i], texts[i], 5, &len));
+        assert_int_equal(len, texts[i].len);
+    }
+    pattern_free(rules[0].start);
+}
+
 static void lines_of_containers_are_known(void **state)
 {
     static const struct {
@@ -352,6 +376,7 @@ int main(void)
         cmocka_unit_test(stories_are_told_in_steps),
         cmocka_unit_test(also_in_other_encodings),
         cmocka_unit_test(what_is_partly_out_does_not_change),
+        cmocka_unit_test(what_cannot_go_on_is_over),
         cmocka_unit_test(lines_of_containers_are_known),
     };
 
