@@ -187,21 +187,37 @@ static bool is_among(struct slice name, const struct slice *names, size_t count)
     return false;
 }
 
+/* All at once, so that two fields can change their names.  A field that has such a name already, and
+ * keeps it, gives way: the one that was renamed is meant. */
+static void rename_all(struct recipe *r)
+{
+    const struct recipe_settings *s = &r->settings;
+    struct fields *f = &r->fields;
+
+    for (size_t i = 0; i < f->count; i++)
+        for (size_t n = 0; n < s->rename_count; n++)
+            if (slice_equal(f->items[i].name, s->rename[n].from)) {
+                f->items[i].name = s->rename[n].to;
+                break;
+            }
+    for (size_t n = 0; n < s->rename_count; n++) {
+        struct slice to = s->rename[n].to;
+        bool given = false;
+
+        for (size_t i = 0; i < f->count; i++)
+            given = given || f->items[i].name.ptr == to.ptr;
+        for (size_t i = f->count; given && i-- > 0;)
+            if (f->items[i].name.ptr != to.ptr && slice_equal(f->items[i].name, to))
+                fields_remove(f, &f->items[i]);
+    }
+}
+
 static void rename_and_remove(struct recipe *r)
 {
     const struct recipe_settings *s = &r->settings;
     struct fields *f = &r->fields;
 
-    for (size_t i = 0; i < s->rename_count; i++) {
-        struct field *from = fields_find(f, s->rename[i].from);
-        struct field *taken = fields_find(f, s->rename[i].to);
-
-        if (from == NULL)
-            continue;
-        from->name = s->rename[i].to;
-        if (taken != NULL && taken != from)
-            fields_remove(f, taken); /* the one that was renamed is meant */
-    }
+    rename_all(r);
     if (s->remove_count == 0 && s->keep_count == 0)
         return;
     for (size_t i = 0; i < f->count;) {

@@ -204,6 +204,7 @@ static bool feed_visit(struct feed *f, bool ending)
         f->want = 0;
     switch (f->report.end) {
     case MILL_ALL:
+    case MILL_TIRED:
         FEED_CHECK(f->at > at || f->report.carry_used || in.text.len == 0);
         return true;
     case MILL_FULL:
