@@ -2,7 +2,7 @@
  *
  *     histories [--seed N] [--count N] [--wild PERCENT] [--rotated PERCENT]
  *               [--only STEP,STEP] [--without STEP,STEP] [--keep 1] [--shrink 0] [--lines N]
- *               [--globs N] [--headed PERCENT]
+ *               [--globs N] [--events N] [--headed PERCENT]
  *
  * A history is a few dozen steps, chosen by the weights in steps.c; what must arrive is what the
  * model (model.h) says.  In the end everything works again, the agent is started once more, and each
@@ -14,6 +14,7 @@
  *     --keep 1    its directory stays; its name is printed
  *     --lines N   at most so many lines in one write;  --globs N  these of enum history_globs
  *     --wild      how many of a hundred histories are wild (25)
+ *     --events N  lines become records so: of enum history_events (0: each one)
  *     --rotated   how many have `rotated` globs (25)
  *     --headed    how many of a hundred logs begin each of their files with the same lines (30)
  *     KT_SIM_VERBOSE=1 in the environment: what the agent says, between the lines of the story
@@ -236,6 +237,8 @@ int main(int argc, char **argv)
             o.history.rotated = (unsigned)number;
         } else if (value != NULL && strcmp(name, "--globs") == 0) {
             o.history.globs = (unsigned)number;
+        } else if (value != NULL && strcmp(name, "--events") == 0) {
+            o.history.events = (unsigned)number;
         } else if (value != NULL && strcmp(name, "--headed") == 0) {
             o.history.headed = (unsigned)number;
         } else if (value != NULL && strcmp(name, "--lines") == 0) {
@@ -251,7 +254,7 @@ int main(int argc, char **argv)
         } else {
             fprintf(stderr, "usage: histories [--seed N] [--count N] [--wild PERCENT] [--rotated "
                             "PERCENT]\n       [--only STEP,...] [--without STEP,...] [--keep 1] "
-                            "[--shrink 0] [--lines N] [--globs N] [--headed PERCENT]\nsteps:");
+                            "[--shrink 0] [--lines N] [--globs N] [--events N] [--headed PERCENT]\nsteps:");
             for (size_t k = 0; k < steps_count; k++)
                 fprintf(stderr, " %s", steps_kinds[k].name);
             fprintf(stderr, "\n");

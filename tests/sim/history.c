@@ -350,6 +350,34 @@ static void say_torn(struct slice data)
     history_say("'\n");
 }
 
+/* Whether a record of a flow whose events must be whole begins as an event does.  What each log began
+ * with has no beginning. */
+static bool has_head(struct slice record)
+{
+    char *end;
+    unsigned long number = strtoul(record.ptr, &end, 10);
+
+    return *end == ':' && (number % 5 == 0 || number < HISTORY_LOGS);
+}
+
+/* Lines of one record, or of one that was set aside. */
+static void lines_stored(struct history *h, struct slice data, bool unsure)
+{
+    bool well = true;
+
+    while (well) {
+        const char *newline = memchr(data.ptr, '\n', data.len);
+        struct slice line = slice_first(data, newline ? (size_t)(newline - data.ptr) : data.len);
+
+        well = model_stored(&h->model, line, unsure);
+        if (newline == NULL)
+            break;
+        data = slice_from(data, line.len + 1);
+    }
+    if (!well && h->model.torn <= TORN_SHOWN)
+        say_torn(slice_first(data, 300));
+}
+
 static void record_stored(void *user, struct slice data, struct slice key)
 {
     struct history *h = user;
@@ -358,11 +386,24 @@ static void record_stored(void *user, struct slice data, struct slice key)
     (void)key;
     if (line)
         data.len--;
-    if (model_stored(&h->model, data, h->world.unsure) && (h->newline || !line))
-        return;
-    if (h->model.torn <= TORN_SHOWN)
-        say_torn(slice_first(data, 300));
+    if (h->events == EVENTS_WHOLE && !has_head(data)) {
+        if (h->model.torn++ <= TORN_SHOWN)
+            say_torn(slice_first(data, 300));
+        history_say("    is no beginning of an event\n");
+    }
+    lines_stored(h, data, h->world.unsure);
+    if (line && !h->newline)
+        h->model.torn++;
 }
+
+static const char *const all_events[EVENTS_COUNT] = {
+    [EVENTS_LINES] = "",
+    [EVENTS_MULTIPLE] = "multiline = { start = \"^[0-9]*[05]:\"; timeout = \"100ms\"; }; ",
+    [EVENTS_JOINED] = "multiline = { start = \"^[0-9]*[05]:\"; timeout = \"100ms\"; }; "
+                      "join = \"lines\"; join_bytes = 1024; ",
+    [EVENTS_WHOLE] = "multiline = { start = \"^[0-9]*[05]:\"; timeout = \"1h\"; }; ",
+    [EVENTS_DEAD] = "parse = { regex = \"^(?<n>[0-9]*[0-689]:.*)\"; on_mismatch = \"dead\"; }; ",
+};
 
 /* Makes the world that follows from the seed. */
 void history_begin(struct history *h, const struct history_options *o, uint64_t seed,
@@ -389,14 +430,16 @@ void history_begin(struct history *h, const struct history_options *o, uint64_t 
     if (all_globs[h->globs].count > 1)
         h->rotated = false; /* two flows would each take what lies there for their own */
     h->lines_max = o->lines_max;
+    h->events = o->events < EVENTS_COUNT ? o->events : (unsigned)random_below(&r, EVENTS_COUNT);
+    end = end && h->events != EVENTS_WHOLE;
     for (size_t i = 0; i < all_globs[h->globs].count; i++) {
         flows[i] = all_globs[h->globs].flows[i];
         (void)snprintf(extra[i], sizeof extra[i],
                        "%sfrom = \"%s\"; key = \"%s\"; newline = %s; max_in_flight = %u; "
-                       "batch = { linger = \"%s\"; records = %u; }; %s",
+                       "batch = { linger = \"%s\"; records = %u; }; %s%s",
                        flows[i].extra, end ? "end" : "start", key, h->newline ? "true" : "false",
                        in_flight, linger, small ? 10U : 500U,
-                       h->rotated ? "rotated = [ \"$/old/*\" ]; " : "");
+                       h->rotated ? "rotated = [ \"$/old/*\" ]; " : "", all_events[h->events]);
         flows[i].extra = extra[i];
     }
     history_say("history %llu%s: files %s%s%s; %s\n", (unsigned long long)seed,
@@ -410,7 +453,8 @@ void history_begin(struct history *h, const struct history_options *o, uint64_t 
     model_init(&h->model);
     h->model.place = place;
     h->model.user = h;
-    h->model.room = strcmp(linger, "0s") == 0 ? 0 : small ? 8 : 400;
+    /* What is not whole is in no batch; and what is set aside is not on its way to the service. */
+    h->model.room = strcmp(linger, "0s") == 0 || h->events != EVENTS_LINES ? 0 : small ? 8 : 400;
     MUST(mkdir(history_disk(h, "deep"), 0755) == 0 &&
          mkdir(history_disk(h, history_home), 0755) == 0);
     MUST(mkdir(history_disk(h, "../old"), 0755) == 0);
@@ -450,10 +494,10 @@ void history_finish(struct history *h)
     }
     if (!h->model.alive)
         history_start(h);
-    history_pass(h, 200 * 1000);
+    history_pass(h, h->events == EVENTS_WHOLE ? 4000 * 1000 : 200 * 1000);
     history_stop(h);
     history_start(h);
-    history_pass(h, 100 * 1000); /* a rest that only a start finds, and a half line's grace */
+    history_pass(h, h->events == EVENTS_WHOLE ? 4000 * 1000 : 100 * 1000); /* a rest that only a start finds, and a half line's grace */
 }
 
 static const char *where(const struct model *m, const struct model_line *l)

@@ -34,11 +34,22 @@ enum history_globs {
     GLOBS_COUNT,
 };
 
+/* What the flows make of lines.  The numbers of lines say which of them begin an event. */
+enum history_events {
+    EVENTS_LINES,    /* a record each */
+    EVENTS_MULTIPLE, /* events of several lines, which often end by their timeout */
+    EVENTS_JOINED,   /* the same, and several of them in one record */
+    EVENTS_WHOLE,    /* events that end by no timeout: each must be whole */
+    EVENTS_DEAD,     /* those whose numbers end in 7 are set aside */
+    EVENTS_COUNT,
+};
+
 /* Shares are in percent. */
 struct history_options {
     unsigned wild, rotated, headed;
     unsigned lines_max; /* in one write */
     unsigned globs;     /* GLOBS_COUNT: as the seed says */
+    unsigned events;    /* EVENTS_COUNT: as the seed says */
     bool keep;
 };
 
@@ -57,7 +68,7 @@ struct history {
     struct model model;
     struct random args; /* of the step that is told */
     struct log logs[HISTORY_LOGS];
-    unsigned globs, lines_max;
+    unsigned globs, events, lines_max;
     uint32_t written, names, frozen; /* changes that the agent does not see one by one */
     uint64_t throttled;
     bool wild, rotated, newline;
