@@ -96,6 +96,21 @@ static int write_part(struct buf *to, uint32_t number, bool last, const char *id
     return r < 0 ? r : buf_append_char(to, '}');
 }
 
+/* How many bytes of `text` are no more than `max` bytes in a JSON string. */
+static size_t fitting(struct slice text, size_t max)
+{
+    size_t n = 0;
+
+    for (size_t size = 0; n < text.len; n++) {
+        unsigned char c = (unsigned char)text.ptr[n];
+
+        size += c < 0x20 ? sizeof "\\u0000" - 1 : c == '"' || c == '\\' ? 2 : 1;
+        if (size > max)
+            break;
+    }
+    return n;
+}
+
 /* Sends all of `text`; `ends`: it is the record's end. */
 static int send_parts(struct run *run, struct slice text, bool ends, const char *id,
                       uint32_t *number)
@@ -104,7 +119,7 @@ static int send_parts(struct run *run, struct slice text, bool ends, const char 
     size_t max = mill_fill_max(m, m->key.len) - m->settings.newline;
 
     while (text.len > 0) {
-        size_t take = MIN(text.len, max - PART_FRAME);
+        size_t take = fitting(text, max - PART_FRAME);
         struct slice piece;
         int r;
 

@@ -62,6 +62,7 @@ static void flow_asks_again(struct loop_timer *t)
 static void flow_free_tracked(struct tracked *t)
 {
     flow_wait_no_more(t);
+    flow_release_line(t);
     flow_carry_done(t);
     list_remove(&t->all);
     list_remove(&t->ready);

@@ -28,7 +28,8 @@ struct outfit;
 
 enum {
     FLOW_SAY_EVERY_MS = 60 * 1000,
-    FLOW_CARRIES = 1024, /* events that go on in another file, or are out with some of it … */
+    FLOW_CARRIES = 1024, /* events that go on in another file, or are out with some of it, and lines
+                          * that are sent in parts … */
     FLOW_CARRY_BYTES = 16 * 1024 * 1024, /* … and what of them is in memory */
 };
 
@@ -55,7 +56,8 @@ struct tracked {
     uint64_t parted_end; /* … was here: whatever has come since, it ends there */
     char *header;        /* owns: the first lines of the file, if they are needed; or NULL */
     size_t header_len;
-    struct carry *carry; /* owns; or NULL */
+    struct carry *carry;      /* owns; or NULL */
+    struct extent *line_held; /* unsettled while a long line is sent in parts; or NULL */
 
     /* What begins at the place was seen and is not whole. */
     bool open, open_joined; /* there is such an event; such a record of several events */
@@ -100,6 +102,9 @@ struct flow {
 
 void flow_turn(struct loop_turn *turn);
 void flow_news(void *user, struct source *s);
+
+/* The long line whose parts were sent is behind us, or nobody's business any more. */
+void flow_release_line(struct tracked *t);
 
 /* Forgets what was known of the lines at the place of `t`: it is another place now. */
 void flow_forget_place(struct tracked *t);

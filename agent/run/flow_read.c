@@ -52,6 +52,7 @@ void flow_forget_place(struct tracked *t)
     t->at = t->source->at.offset;
     t->want = 0;
     t->parted = false;
+    flow_release_line(t);
     flow_wait_no_more(t);
 }
 
@@ -345,6 +346,31 @@ static void flow_feel(struct flow *f, const struct mill_report *report)
         patience_ordinary(f->place.patience, f, now_ms);
 }
 
+/* While a long line is sent in parts the checkpoint stays before it: whoever begins in the middle of
+ * it would take the rest for another line, and nobody could put the parts together. */
+static void flow_hold_line(struct tracked *t)
+{
+    struct flow *f = t->flow;
+
+    if (t->line_held != NULL || f->config->on_oversize != CONFIG_OVERSIZE_SPLIT ||
+        f->carry_count >= FLOW_CARRIES)
+        return;
+    t->line_held = ledger_extent(&t->ledger, &f->pool, f->fills--);
+    extent_out(t->line_held);
+    f->carry_count++;
+}
+
+void flow_release_line(struct tracked *t)
+{
+    struct extent *held = t->line_held;
+
+    if (held == NULL)
+        return;
+    t->line_held = NULL;
+    t->flow->carry_count--;
+    flow_settled(t->flow, held, 1);
+}
+
 /* What the source says becomes records.  Returns how many bytes that was worth. */
 static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news news)
 {
@@ -361,6 +387,8 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     if (t->at != t->source->at.offset)
         flow_forget_place(t);
     in = flow_input(f, t, v->chunk, news);
+    if (in.cut)
+        flow_hold_line(t);
     if (f->wants_ec2)
         in.place.ec2 = java.ec2 = imds_get(f->place.imds);
     java.wall_ms = in.place.now_ms;
@@ -373,6 +401,8 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     end = visit_cursor(v);
     v->offset = report.offset;
     taken = flow_end_visit(f, v);
+    if (t->mill.line_parts == 0 && report.end != MILL_FULL)
+        flow_release_line(t);
     if (report.carry_used)
         flow_carry_done(t);
     moved = taken > 0 || report.carry_used;
@@ -434,6 +464,7 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
         flow_notice(
             &v, &(struct mill_notice){.offset = v.offset, .zeros = (size_t)(chunk.end - v.offset)});
         v.offset = chunk.end;
+        flow_release_line(t);
         list_append(&f->ready, &t->ready);
         return flow_end_visit(f, &v);
     case -ESTALE:
