@@ -307,6 +307,7 @@ static int flow_new_follower(struct flow *f)
         .follow_hard_links = c->follow_hard_links,
         .held_limit = c->held_limit,
         .encoding = (enum encoding)c->encoding,
+        .joins = mill_waits(f->mill),
         .from_start = c->from_start,
         .known = checkpoint_knows_flow(f->place.checkpoint, slice_of(c->name)),
         .alive_ns = report->written_ns,

@@ -369,6 +369,17 @@ void follower_attach(struct follower *f, struct name *n, struct source *s, const
     resting_set_timer(f);
 }
 
+/* `s` was called `n`. */
+static void note_was(const struct name *n, struct source *s)
+{
+    char path[PATH_MAX];
+
+    if (roster_path(n, path) < 0)
+        return;
+    free(s->was);
+    s->was = strdup(path); /* without memory for it, a copy may not be found */
+}
+
 /* The name leads to its source no more; another name may. */
 static void detach(struct follower *f, struct name *n)
 {
@@ -379,6 +390,7 @@ static void detach(struct follower *f, struct name *n)
     if (s == NULL)
         return;
     list_remove(&n->same);
+    note_was(n, s);
     if (!is_nameless(s)) {
         s->name = CONTAINER_OF(s->names.next, struct name, same);
         if (roster_path(s->name, path) == 0)
@@ -392,10 +404,6 @@ static void detach(struct follower *f, struct name *n)
         return;
     }
     follower_set_last(n, s);
-    if (roster_path(n, path) == 0) {
-        free(s->was);
-        s->was = strdup(path); /* without memory for it, a copy may not be found */
-    }
     follower_orphan(f, s);
 }
 
@@ -494,6 +502,26 @@ static bool has_missed(const struct name *n, bool had, bool has)
     return n->copied || n->appearances > (has ? 1 : 0) || n->departures > (had ? 1 : 0);
 }
 
+/* What was called `path` before it was renamed to another name that the globs mean, if an event that
+ * began in it may go on in the file that has the name now.  It had news lately: it is among the last. */
+static struct source *find_renamed(const struct follower *f, const char *path,
+                                   const struct source *except)
+{
+    size_t looked = 0;
+
+    if (!f->settings.joins)
+        return NULL;
+    for (struct list *node = f->named.prev; node != &f->named && looked < FOLLOWER_RENAMED;
+         node = node->prev, looked++) {
+        struct source *s = source_of(node);
+
+        if (s != except && s->was != NULL && s->before == NULL && (s->open || !s->at_end) &&
+            strcmp(s->was, path) == 0 && strcmp(s->path, path) != 0)
+            return s;
+    }
+    return NULL;
+}
+
 static void follow(struct follower *f, struct name *n, const char *path, struct source *s)
 {
     struct source *previous = n->last;
@@ -512,6 +540,8 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
         previous = missed_read(f, path, previous);
     if (missed)
         previous = missed_read_moved(f, n, path, previous);
+    if (previous == NULL)
+        previous = find_renamed(f, path, s);
     if (previous != NULL)
         follower_put_after(s, previous);
     log_debug("flow %s: '%s': following from byte %llu", follower_flow(f), path,

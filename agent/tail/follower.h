@@ -68,6 +68,7 @@ struct follower_settings {
     char *const *rotated; /* globs: where files go when they are rotated, besides where they were */
     size_t rotated_count;
     enum encoding encoding; /* of all its files */
+    bool joins;             /* lines wait for others, also in the file that comes after theirs */
     bool from_start;        /* where a file begins that was there before the flow's first start */
     bool known;             /* the flow has run before … */
     int64_t alive_ns;       /* … and said so last at this wall time: what is younger is new */

@@ -37,6 +37,7 @@ struct identity_facts;
 
 enum {
     FOLLOWER_FINISHED = 4096, /* how many files that we let go of are remembered */
+    FOLLOWER_RENAMED = 1000,  /* how many that had news lately may have been what a new one was */
 };
 
 static const int64_t follower_second_ns = INT64_C(1000000000);

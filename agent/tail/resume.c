@@ -125,6 +125,7 @@ int resume_past(struct follower *f, struct follower_past *p, struct neighbour *f
                 struct source **ret)
 {
     struct source_id id = file->id;
+    char was[PATH_MAX];
     int r;
 
     if (file->packed != UNPACK_NONE) { /* it is known by what is in it */
@@ -137,6 +138,8 @@ int resume_past(struct follower *f, struct follower_past *p, struct neighbour *f
     file->fd = -1;
     (*ret)->packed = file->packed;
     (*ret)->resumed = true;
+    if (past_path(p, was) && strcmp(was, file->path) != 0)
+        (*ret)->was = strdup(was); /* without memory for it, what came after it may not know it */
     p->used = true;
     p->source = *ret;
     return 0;
