@@ -45,15 +45,36 @@ static void put(struct key *k, struct slice c)
     k->len += c.len;
 }
 
+/* Most keys are short and plain: what stands in JSON as it is and is one unit each goes at once.
+ * Returns how many bytes that was, at most `max`. */
+static size_t put_plain(struct key *k, struct slice text, size_t max)
+{
+    size_t n = 0;
+
+    max = MIN(max, text.len);
+    for (; n < max; n++) {
+        char c = text.ptr[n];
+
+        if ((uint8_t)c < 0x20 || (uint8_t)c >= 0x80 || c == '"' || c == '\\')
+            break;
+        k->json[k->json_len + n] = c;
+    }
+    k->json_len += n;
+    k->len += n;
+    return n;
+}
+
 void key_of_text(struct slice text, struct key *ret)
 {
-    size_t units = 0;
+    size_t units;
 
     if (text.len == 0)
         text = SLICE("-");
     ret->len = 0;
     ret->json[0] = '"';
     ret->json_len = 1;
+    units = put_plain(ret, text, KEY_UNITS_MAX);
+    text = slice_from(text, units);
     while (text.len > 0) {
         uint32_t code;
         size_t len, more;
