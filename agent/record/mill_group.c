@@ -91,7 +91,9 @@ static bool field_text(const struct fields *fields, struct slice name, struct bu
            find_member(f->value, slice_from(name, (size_t)(dot - name.ptr) + 1), room, ret);
 }
 
-static bool match_text(struct pattern *p, struct slice text, struct slice *ret)
+/* By itself: within mill_choose_key its groups would make every line's stack frame as large. */
+__attribute__((noinline)) static bool match_text(struct pattern *p, struct slice text,
+                                                 struct slice *ret)
 {
     struct slice groups[GROUPS_MAX + 1];
 
