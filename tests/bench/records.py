@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import time
 
-from stage import Agent, Sink, Failed, say
+from stage import Agent, Failed, Sink, say
 
 RECORDS_PARTS = ("shape", "json", "evil")
 
@@ -53,7 +53,8 @@ def access_lines():
 def stamped_lines():
     """What the sink tells from evil ones: they begin with a time."""
     for i in range(5000):
-        yield (b"%d GET /item/%d 200 " % (time.monotonic_ns(), i)).ljust(LINE_BYTES - 1, b".") + b"\n"
+        text = b"%d GET /item/%d 200 " % (time.monotonic_ns(), i)
+        yield text.ljust(LINE_BYTES - 1, b".") + b"\n"
 
 
 def write_block(path, lines, size):
