@@ -126,7 +126,7 @@ static const struct kind traces = {
      "\tat com.example.~~~~~~.Store.fetch(Store.java:%%%)",
      "\tat com.example.~~~~~~.Handler.handle(Handler.java:%%)",
      "\tat "
-     "java.base/java.util.concurrent.ThreadPoolExecutor.runWorker(ThreadPoolExecutor.java:%%%%)",
+     "java.base/java.util.concurrent.ThreadPoolExecutor.run(ThreadPoolExecutor.java:%%%%)",
      "\tat java.base/java.lang.Thread.run(Thread.java:%%%)"},
     "^(\\d{4}-\\d\\d-\\d\\d [\\d:,]+) (\\w+) \\[([^\\]]+)\\] (\\S+) - (.*)"};
 
