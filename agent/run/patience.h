@@ -1,9 +1,9 @@
-/* patience -- how flows whose lines are too hard stand back, so that their neighbours in the lane do
- * not feel them.
+/* patience -- how flows whose lines are too hard stand back, so that their neighbours in the lane
+ * do not feel them.
  *
  * One line may cost two thousand times what others do (record/pattern.h), and turns are taken one
- * after the other: fair turns would still give an evil flow half of the lane.  So whoever has worked
- * hard waits nine times as long, all of them in one row: together they get a tenth.  Where nobody
+ * after the other: fair turns would still give an evil flow half of the lane.  So whoever has
+ * worked hard waits nine times as long, all of them in one row: together they get a tenth.  Where nobody
  * else has had anything to do for a while, nobody has to wait.
  *
  * Time is counted in work, not measured: the same lines wait equally long on every machine.

@@ -8,7 +8,7 @@
  * field, on the same lines already in UTF-8; and memchr, which is what finding the lines costs.
  * They take turns, so that a moody machine is moody with all of them; medians of CPU time count.
  *
- * Columns: bytes of a line in its file; for each, ns per line and MB/s of the file; mill / PCRE2. */
+ * Columns: bytes of a line in its file; of each, ns per line and MB/s; mill / PCRE2. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <err.h>
 #include <pcre2.h>
@@ -39,8 +39,8 @@ enum {
     CONFIG_MAX = 4096,
 };
 
-/* What lines look like, one way or another, and how one would match them.  A `%` is a digit, a `~` a
- * lower-case letter, another one in each line. */
+/* What lines look like, one way or another, and how one would match them.  A `%` is a digit, a `~`
+ * a lower-case letter, another one in each line. */
 struct kind {
     const char *lines[WAYS_MAX + 1];
     const char *pattern;

@@ -21,8 +21,8 @@
 
 enum { WARM_LINES = 20000, LINES = 200000, SHAPED_LINES = 30000, LINE_BYTES = 200 };
 
-/* Everything that a line of an access log may go through on its way to its record.  \x24 is a dollar,
- * which would be the directory for sim_init. */
+/* Everything that a line of an access log may go through on its way to its record.  \x24 is a
+ * dollar, which would be the directory for sim_init. */
 static const char shaped[] =
     "parse = { format = \"combined\"; types = { response = \"integer\"; bytes = \"integer\"; }; "
     "time = { field = \"datetime\"; format = \"httpd\"; }; }; "
