@@ -542,6 +542,8 @@ static void follow(struct follower *f, struct name *n, const char *path, struct 
         previous = missed_read_moved(f, n, path, previous);
     if (previous == NULL)
         previous = find_renamed(f, path, s);
+    if (previous == NULL && !f->starting)
+        previous = resume_predecessor(f, path);
     if (previous != NULL)
         follower_put_after(s, previous);
     log_debug("flow %s: '%s': following from byte %llu", follower_flow(f), path,

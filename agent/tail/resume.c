@@ -429,16 +429,75 @@ static void read_strays(struct follower *f, struct neighbours *strays)
 
 /* One of several files that had the same name, one after the other. */
 struct heir {
-    const struct name *name;
+    uint64_t name_hash;
+    struct name *name; /* or NULL: nothing is called so now */
     struct source *source;
 };
+
+/* For generation_has_base: a path whose last part is replaced by each possible base in turn. */
+struct meant_base {
+    const struct follower *follower;
+    char dir[PATH_MAX], name[NAME_MAX + 1];
+};
+
+static bool is_meant_base(void *user, struct slice base)
+{
+    struct meant_base *m = user;
+
+    if (base.len > NAME_MAX)
+        return false;
+    (void)snprintf(m->name, sizeof m->name, "%.*s", SLICE_ARG(base));
+    return roster_means(m->follower->roster, m->dir, m->name);
+}
+
+/* What a file was called before it was rotated to `path`, if not that, as a hash; whether or not there
+ * is anything that is called so now. */
+static bool heir_name(const struct follower *f, const char *path, struct heir *ret)
+{
+    struct name *n = follower_find_base(f, path);
+    const char *text = strrchr(path, '/') + 1;
+    struct meant_base m = {.follower = f};
+    char base[PATH_MAX];
+
+    if (n != NULL && roster_path(n, base) == 0) {
+        *ret = (struct heir){.name_hash = map_hash_slice(0, slice_of(base)), .name = n};
+        return true;
+    }
+    (void)snprintf(m.dir, sizeof m.dir, "%.*s", (int)(text - path), path);
+    if (!is_meant_base(&m, slice_of(text)) &&
+        !generation_has_base(slice_of(text), is_meant_base, &m))
+        return false;
+    if (snprintf(base, sizeof base, "%s%s", m.dir, m.name) >= (int)sizeof base)
+        return false;
+    *ret = (struct heir){.name_hash = map_hash_slice(0, slice_of(base)),
+                         .name = roster_find(f->roster, base)};
+    return true;
+}
+
+struct source *resume_predecessor(const struct follower *f, const char *path)
+{
+    uint64_t wanted = map_hash_slice(0, slice_of(path));
+    struct source *last = NULL;
+    struct heir h;
+
+    LIST_EACH(&f->nameless, node, after)
+    {
+        struct source *s = source_of(node);
+
+        if (s->id.born_ns < f->started_ns && !s->at_end && !s->truncated && s->before == NULL &&
+            s->id.born_ns != 0 && (last == NULL || s->id.born_ns > last->id.born_ns) &&
+            heir_name(f, s->path, &h) && h.name_hash == wanted)
+            last = s;
+    }
+    return last;
+}
 
 static int compare_heirs(const void *a, const void *b)
 {
     const struct heir *x = a, *y = b;
 
-    if (x->name != y->name)
-        return (uintptr_t)x->name < (uintptr_t)y->name ? -1 : 1;
+    if (x->name_hash != y->name_hash)
+        return x->name_hash < y->name_hash ? -1 : 1;
     return x->source->id.born_ns < y->source->id.born_ns
                ? -1
                : x->source->id.born_ns > y->source->id.born_ns;
@@ -448,27 +507,26 @@ static int compare_heirs(const void *a, const void *b)
  * order.  Without memory for it each is read, but perhaps before another. */
 static void put_heirs_in_order(struct follower *f)
 {
-    struct heir *heirs = calloc(MAX(f->past_count, (size_t)1), sizeof *heirs);
+    struct heir *heirs = calloc(f->count + 1, sizeof *heirs);
     size_t count = 0;
 
-    for (size_t i = 0; heirs != NULL && i < f->past_count; i++) {
-        struct source *s = f->past[i].source;
-        char path[PATH_MAX];
-        struct name *n;
+    LIST_EACH(&f->nameless, node, after)
+    {
+        struct source *s = source_of(node);
 
-        if (s == NULL || s->id.born_ns == 0 || f->past[i].resting || !past_path(&f->past[i], path))
-            continue;
-        n = follower_find_base(f, path);
-        if (n == NULL)
-            n = roster_find(f->roster, path);
-        if (n != NULL && n->source != s)
-            heirs[count++] = (struct heir){n, s};
+        if (heirs != NULL && s->id.born_ns != 0 && heir_name(f, s->path, &heirs[count]))
+            heirs[count++].source = s;
     }
     if (count > 1)
         qsort(heirs, count, sizeof *heirs, compare_heirs);
-    for (size_t i = 1; i < count; i++)
-        if (heirs[i].name == heirs[i - 1].name && heirs[i].source != heirs[i - 1].source)
-            follower_put_after(heirs[i].source, heirs[i - 1].source);
+    for (size_t i = 0; i < count; i++) {
+        struct name *n = heirs[i].name;
+
+        if (i + 1 < count && heirs[i].name_hash == heirs[i + 1].name_hash)
+            follower_put_after(heirs[i + 1].source, heirs[i].source);
+        else if (n != NULL && n->source == NULL && !n->resting)
+            follower_set_last(n, heirs[i].source); /* whoever is met there is read after it */
+    }
     free(heirs);
 }
 
@@ -496,6 +554,7 @@ void resume_all(struct follower *f, struct neighbours *strays)
         walk_files(f->rotated, f->scope.follow_symlinks, rotated_stray, f);
     f->strays = NULL;
     read_strays(f, strays);
+    put_heirs_in_order(f); /* with what came and went meanwhile */
 }
 
 void resume_again(struct follower *f)

@@ -55,6 +55,10 @@ void resume_stray(void *user, const char *dir, const char *text, bool fresh);
  * and went while the agent was stopped, `strays` among it. */
 void resume_all(struct follower *f, struct neighbours *strays);
 
+/* Later: the youngest file that is older than this run, was rotated from `path`, and is still being read;
+ * what is called so now is read after it.  NULL: there is none. */
+struct source *resume_predecessor(const struct follower *f, const char *path);
+
 /* Later: looks again for those whose directory was not there. */
 void resume_again(struct follower *f);
 
