@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { FLOW_AGAIN_MS = 1000 };
 
@@ -168,6 +169,14 @@ void flow_carry_done(struct tracked *t)
     flow_let_go(t->flow, held);
 }
 
+/* Whether nobody can read this file again. */
+static bool is_gone(const struct source *s)
+{
+    struct stat st;
+
+    return s->ending && (s->fd < 0 || fstat(s->fd, &st) < 0 || st.st_nlink == 0);
+}
+
 bool flow_carry_must_leave(const struct tracked *t)
 {
     const struct extent *held = t->carry != NULL ? t->carry->held : NULL;
@@ -175,7 +184,7 @@ bool flow_carry_must_leave(const struct tracked *t)
     for (; held != NULL; held = held->partner) {
         const struct tracked *from = held->ledger->owner;
 
-        if (from->source->ending)
+        if (is_gone(from->source))
             return true;
     }
     return false;
