@@ -118,6 +118,11 @@ def run_histories(count, build, number, label="", more=(), timeout=1800):
 MIXES = {
     "": ("--headed", "0", "--without", "shorten,mvdir,rmdir,freeze,late,backup"),
     "directories' ": ("--headed", "0", "--only", "write,half,pass,mvdir,rmdir,rotate,faults,truncate"),
+    "events' ": ("--headed", "0", "--without", "shorten,mvdir,rmdir,freeze,late,backup", "--events", "1"),
+    "joined ": ("--headed", "0", "--without", "shorten,mvdir,rmdir,freeze,late,backup", "--events", "2"),
+    "whole ": ("--headed", "0", "--only", "write,pass,rotate,shift,kill,stop,start,faults", "--globs", "3",
+               "--events", "3"),
+    "dead ": ("--headed", "0", "--without", "shorten,mvdir,rmdir,freeze,late,backup", "--events", "4"),
     "frozen ": ("--headed", "0", "--only", "write,half,pass,late,rotate,move-out,freeze,replace,start,faults"),
 }
 

@@ -215,8 +215,12 @@ int main(int argc, char **argv)
     struct options o = {
         .seed = 1,
         .count = 1000,
-        .history =
-            {.wild = 25, .rotated = 25, .headed = 30, .lines_max = 800, .globs = GLOBS_COUNT},
+        .history = {.wild = 25,
+                    .rotated = 25,
+                    .headed = 30,
+                    .lines_max = 800,
+                    .globs = GLOBS_COUNT,
+                    .events = EVENTS_LINES},
         .shrink = true,
     };
     uint64_t bad = 0, told = 0;
@@ -252,9 +256,10 @@ int main(int argc, char **argv)
         } else if (value != NULL && strcmp(name, "--shrink") == 0) {
             o.shrink = number > 0;
         } else {
-            fprintf(stderr, "usage: histories [--seed N] [--count N] [--wild PERCENT] [--rotated "
-                            "PERCENT]\n       [--only STEP,...] [--without STEP,...] [--keep 1] "
-                            "[--shrink 0] [--lines N] [--globs N] [--events N] [--headed PERCENT]\nsteps:");
+            fprintf(stderr,
+                    "usage: histories [--seed N] [--count N] [--wild PERCENT] [--rotated "
+                    "PERCENT]\n       [--only STEP,...] [--without STEP,...] [--keep 1] "
+                    "[--shrink 0] [--lines N] [--globs N] [--events N] [--headed PERCENT]\nsteps:");
             for (size_t k = 0; k < steps_count; k++)
                 fprintf(stderr, " %s", steps_kinds[k].name);
             fprintf(stderr, "\n");

@@ -1,5 +1,7 @@
 #include "history.h"
 
+#include "disk.h"
+#include "keep/dead.h"
 #include "map.h"
 #include "must.h"
 #include "util.h"
@@ -401,8 +403,9 @@ static const char *const all_events[EVENTS_COUNT] = {
     [EVENTS_MULTIPLE] = "multiline = { start = \"^[0-9]*[05]:\"; timeout = \"100ms\"; }; ",
     [EVENTS_JOINED] = "multiline = { start = \"^[0-9]*[05]:\"; timeout = \"100ms\"; }; "
                       "join = \"lines\"; join_bytes = 1024; ",
-    [EVENTS_WHOLE] = "multiline = { start = \"^[0-9]*[05]:\"; timeout = \"1h\"; }; ",
-    [EVENTS_DEAD] = "parse = { regex = \"^(?<n>[0-9]*[0-689]:.*)\"; on_mismatch = \"dead\"; }; ",
+    [EVENTS_WHOLE] = "multiline = { start = \"^[0-9]*[05]:\"; timeout = \"10m\"; }; ",
+    [EVENTS_DEAD] = "parse = { regex = \"^(?<n>[0-9]*[0-689]:.*)\"; on_mismatch = \"dead\"; }; "
+                    "output = \"raw\"; ",
 };
 
 /* Makes the world that follows from the seed. */
@@ -497,7 +500,9 @@ void history_finish(struct history *h)
     history_pass(h, h->events == EVENTS_WHOLE ? 4000 * 1000 : 200 * 1000);
     history_stop(h);
     history_start(h);
-    history_pass(h, h->events == EVENTS_WHOLE ? 4000 * 1000 : 100 * 1000); /* a rest that only a start finds, and a half line's grace */
+    history_pass(h, h->events == EVENTS_WHOLE
+                        ? 4000 * 1000
+                        : 100 * 1000); /* a rest that only a start finds, and a half line's grace */
 }
 
 static const char *where(const struct model *m, const struct model_line *l)
@@ -509,10 +514,49 @@ static const char *where(const struct model *m, const struct model_line *l)
     return "no file now";
 }
 
+/* What was set aside has arrived as well.  An end of the agent may bring a letter again, which is not
+ * counted. */
+static void count_dead(struct history *h)
+{
+    for (uint64_t n = 1, missing = 0; missing < 100; n++) {
+        char name[DEAD_NAME_LEN], path[MODEL_PATH];
+        enum dead_line line;
+        struct dead_found found;
+        struct slice rest;
+        struct buf text;
+        uint32_t seed;
+        int fd;
+
+        dead_segment_name(n, name);
+        (void)snprintf(path, sizeof path, "../state/dead/s/%s", name);
+        fd = open(history_disk(h, path), O_RDONLY | O_CLOEXEC);
+        missing = fd < 0 ? missing + 1 : 0;
+        if (fd < 0)
+            continue;
+        buf_init(&text, 64 << 20);
+        MUST(disk_read_all(&disk_system, fd, &text) == 0);
+        close(fd);
+        rest = buf_slice(&text);
+        MUST(dead_read_header(&rest, n, &seed) == 0);
+        dead_found_init(&found);
+        while (dead_next(&rest, seed, &line, &found)) {
+            struct slice record = found.letter.record;
+
+            MUST(line == DEAD_LINE_LETTER);
+            lines_stored(h, slice_first(record, record.len - slice_ends_with(record, SLICE("\n"))),
+                         true);
+        }
+        dead_found_done(&found);
+        buf_done(&text);
+    }
+}
+
 void history_judge(struct history *h)
 {
     const struct model_line *first;
 
+    if (h->events == EVENTS_DEAD)
+        count_dead(h);
     story->lines = h->model.line_count;
     story->torn = h->model.torn;
     story->lost = model_lost(&h->model, &first);
