@@ -843,6 +843,10 @@ void dead_job_run(struct dead *d)
     }
     if (r == 0 && d->bytes >= DEAD_SEGMENT_BYTES)
         leave_segment(d);
+    if (r == -ENOENT && d->dir_fd >= 0) {
+        (void)d->disk->close(d->disk, d->dir_fd); /* somebody removed it: it is made again */
+        d->dir_fd = -1;
+    }
     d->job.result = r;
 }
 

@@ -46,9 +46,24 @@ static void morgue_write(struct morgue *m)
     scribe_give(m->scribe, &m->job);
 }
 
+static void morgue_tell_room(struct morgue *m)
+{
+    struct list *node;
+
+    while ((node = list_take(&m->refused)) != NULL) {
+        struct morgue_user *u = CONTAINER_OF(node, struct morgue_user, node);
+
+        u->room(u->user);
+    }
+}
+
 static void morgue_again(struct loop_timer *t)
 {
-    morgue_write(CONTAINER_OF(t, struct morgue, again));
+    struct morgue *m = CONTAINER_OF(t, struct morgue, again);
+
+    morgue_write(m);
+    if (!m->runs)
+        morgue_tell_room(m); /* there was no memory for the first letter */
 }
 
 static void morgue_job_run(struct scribe_job *j)
@@ -59,19 +74,13 @@ static void morgue_job_run(struct scribe_job *j)
 /* Everything that is durable is settled, and there may be room again. */
 static void morgue_settle(struct morgue *m)
 {
-    struct list *node;
-
     while (m->settled < dead_durable(m->dead)) {
         struct waiting w = m->waiting[m->settled++ % MORGUE_WAITING];
 
         if (w.user != NULL)
             w.user->settled(w.user->user, w.owner, 1);
     }
-    while ((node = list_take(&m->refused)) != NULL) {
-        struct morgue_user *u = CONTAINER_OF(node, struct morgue_user, node);
-
-        u->room(u->user);
-    }
+    morgue_tell_room(m);
 }
 
 static void morgue_job_done(struct scribe_job *j)
