@@ -241,23 +241,45 @@ static void flow_say_unreadable(struct flow *f, const struct source *s, int erro
                   f->config->name, s->path, strerrordesc_np(-error));
 }
 
-/* The first lines of a file that is read from further on. */
-static struct slice flow_header(struct tracked *t)
+/* How many bytes the first lines of a file are that are its header; all of them, if it is longer. */
+static size_t header_len(const struct flow *f, struct slice text)
 {
-    struct flow *f = t->flow;
+    enum encoding e = (enum encoding)f->config->encoding;
+    struct slice rest = text;
 
-    if (!outfit_wants_header(f->outfit) || t->source->at.offset == 0)
-        return (struct slice){0};
-    if (t->header == NULL) {
-        ssize_t n;
+    for (uint32_t n = f->config->skip_header_lines + 1; n > 0; n--) {
+        const char *newline = encoding_find_newline(e, rest);
 
-        t->header = malloc(FLOW_HEADER_MAX);
-        if (t->header == NULL)
-            return (struct slice){0};
-        n = source_read_head(t->source, f->place.reader, t->header, FLOW_HEADER_MAX);
-        t->header_len = n > 0 ? (size_t)n : 0;
+        if (newline == NULL)
+            return text.len;
+        rest = slice_from(rest, (size_t)(newline - rest.ptr) + encoding_newline_len(e));
     }
-    return (struct slice){t->header, t->header_len};
+    return text.len - rest.len;
+}
+
+/* Sees to it that the first lines are there of a file that is read from further on, if they are
+ * needed; each file keeps its own.  Errors: -ENOMEM; source_read_head's. */
+static int flow_load_header(struct flow *f, struct tracked *t)
+{
+    char *text;
+    ssize_t n;
+
+    if (!outfit_wants_header(f->outfit) || t->source->at.offset == 0 || t->header != NULL ||
+        t->source->fd < 0)
+        return 0;
+    text = malloc(FLOW_HEADER_MAX);
+    if (text == NULL)
+        return -ENOMEM;
+    n = source_read_head(t->source, f->place.reader, text, FLOW_HEADER_MAX);
+    if (n < 0) {
+        free(text);
+        return (int)n;
+    }
+    t->header_len = header_len(f, (struct slice){text, (size_t)n});
+    t->header = realloc(text, MAX(t->header_len, (size_t)1));
+    if (t->header == NULL)
+        t->header = text; /* as long as it was */
+    return 0;
 }
 
 /* Whether this source gets no more lines, as far as anybody knows: its file was rotated away. */
@@ -285,7 +307,7 @@ static struct mill_input flow_input(struct flow *f, struct tracked *t, const str
         .flush_joined = (!c->at_eof && t->want >= most) || is_rotated(s) || flow_joined_is_due(t),
         .cut = news == SOURCE_LONG,
         .line_end = c->end,
-        .header = flow_header(t),
+        .header = {t->header, t->header_len},
         .place = {.file = slice_of(s->path), .now_ms = clock->wall_ms(clock)},
     };
 
@@ -386,6 +408,13 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
 
     if (t->at != t->source->at.offset)
         flow_forget_place(t);
+    r = flow_load_header(f, t);
+    if (r < 0) {
+        if (r != -EAGAIN) /* of a compressed file it takes more than one call */
+            flow_say_unreadable(f, t->source, r);
+        flow_try_again(t);
+        return 0;
+    }
     in = flow_input(f, t, v->chunk, news);
     if (in.cut)
         flow_hold_line(t);

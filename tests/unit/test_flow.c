@@ -24,7 +24,7 @@
 #define EVENTS START MULTI
 #define NARROW(records)                                                                            \
     "from = \"start\"; max_in_flight = 1; batch = { records = " #records "; linger = \"20ms\"; "   \
-                                                                         "}; "
+    "}; "
 
 enum { TIMEOUT_MS = 2000, SOON_MS = 300, LONG_MS = 130 * 1000 };
 
@@ -305,6 +305,22 @@ static void what_is_out_is_not_sent_again(void **state)
     end();
 }
 
+/* A file's columns are those of its first lines, wherever in it reading goes on. */
+static void columns_are_known_after_a_restart(void **state)
+{
+    (void)state;
+    begin(START "skip_header_lines = 1; parse = { format = \"csv\"; header = true; }; "
+                "output = \"json\"; ");
+    add("a.log", "made by us\nx,y\n1,2\n");
+    sim_run(&w, SOON_MS);
+    sim_stop(&w);
+    add("a.log", "3,4\n");
+    sim_start(&w);
+    sim_run(&w, SOON_MS);
+    have_arrived("{\"x\":\"1\",\"y\":\"2\"}|{\"x\":\"3\",\"y\":\"4\"}|");
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_large_event_is_not_torn),
         cmocka_unit_test(an_event_is_not_torn_when_the_service_was_down),
         cmocka_unit_test(what_is_out_is_not_sent_again),
+        cmocka_unit_test(columns_are_known_after_a_restart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
