@@ -34,8 +34,8 @@ unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver di
          source squeeze steady template typed unpack utf8 when window zone
 tools := parse_lines
 sim   := histories
-fuzz  := answer checkpoint config dead encoding java_regex json mill parse pattern split \
-         unpack when
+fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \
+         split unpack when
 bench := evil floor mill pace sink
 
 # --- how it is built ---
