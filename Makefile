@@ -24,7 +24,7 @@ tail   := copies follower generation glob identity missed nameless neighbours op
 ship   := aws_error batch client creds deliver endpoint http imds kinesis window
 keep   := checkpoint dead facts folders ledger state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
-          config_pairs config_rules config_texts explain flow flow_open flow_read guess import \
+          config_pairs config_rules config_texts explain flow flow_open flow_read flow_say guess import \
           import_convert import_flow import_json import_read judge judge_lines lane log look \
           loop mistakes morgue outfit patience scribe setup sheet units
 

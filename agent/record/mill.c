@@ -212,7 +212,9 @@ static void note(struct run *run, const struct recipe_result *result)
 {
     run->event.notice = (struct mill_notice){
         .offset = run->event.offset,
-        .mismatch = result->mismatch,
+        .mismatch = result->mismatch != NULL && run->event.cut
+                        ? "is longer than a line may be that is to be parsed"
+                        : result->mismatch,
         .time_mismatch = result->time_mismatch,
         .gave_up = result->gave_up,
     };

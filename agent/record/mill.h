@@ -91,6 +91,7 @@ struct mill_input {
     bool whole;        /* all of it is one event, empty or not */
     bool cut; /* `text` is the beginning of one line, which has its newline before `line_end` */
     uint64_t line_end;
+    bool unended; /* … or ends there without one */
     struct slice
         carry; /* UTF-8: the one event that `text` may go on with began in another file so */
     struct slice header; /* the file's beginning, if `offset` is beyond its header: all of that, or
@@ -105,8 +106,9 @@ struct mill_input {
 struct mill_notice {
     uint64_t offset;
     const char *mismatch;
-    bool time_mismatch, gave_up, was_cut, key_missing;
-    size_t zeros; /* of a hole, passed over */
+    bool time_mismatch, gave_up, key_missing;
+    bool was_cut, in_parts; /* it is too large for a record; and sent whole all the same */
+    size_t zeros;           /* of a hole, passed over */
 };
 
 /* What became of some bytes. */
@@ -114,12 +116,14 @@ struct mill_piece {
     uint64_t offset, end; /* of the bytes */
     enum recipe_verdict verdict;
     enum recipe_drop drop;
-    const char *reason;               /* rest of a sentence, if it is not sent; or NULL */
-    struct slice record;              /* SEND and DEAD; good until the call returns */
-    const struct key *key;            /* SEND */
-    uint32_t events;                  /* how many are in it */
-    bool with_carry;                  /* the carry is in it */
-    const struct fields *fields;      /* of the event, or NULL */
+    const char *reason; /* rest of a sentence, if it is not sent; or NULL */
+    struct slice plain; /* the record before it was compressed */
+    struct slice record;
+        /* SEND and DEAD; good until the call returns */ /* SEND and DEAD; good until the call returns */
+    const struct key *key;                               /* SEND */
+    uint32_t events;                                     /* how many are in it */
+    bool with_carry;                                     /* the carry is in it */
+    const struct fields *fields;                         /* of the event, or NULL */
     const struct mill_notice *notice; /* what there is to say of it; NULL for several events */
 };
 

@@ -214,7 +214,7 @@ int mill_next_part(struct run *run, struct slice text)
 {
     struct mill_state *state = run->state;
     const struct mill_input *in = run->in;
-    size_t newline_len = encoding_newline_len(run->mill->settings.encoding);
+    size_t newline_len = in->unended ? 0 : encoding_newline_len(run->mill->settings.encoding);
     uint32_t number = state->line_parts;
     bool ends = !run->event.cut ||
                 run->raw.text.len + newline_len >= in->line_end - in->offset - run->raw.passed;
@@ -249,6 +249,7 @@ int mill_too_large(struct run *run, const struct recipe_result *result)
     case MILL_DEAD:
         return mill_emit(run, result->record, RECIPE_DEAD, too_large, result->fields);
     case MILL_SPLIT:
+        run->event.notice.in_parts = true;
         if (run->event.cut)
             return mill_next_part(run, result->text);
         if (s->newline && slice_ends_with(record, SLICE("\n")))

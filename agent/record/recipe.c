@@ -17,6 +17,7 @@ struct recipe {
     struct recipe_settings settings;
     struct fields fields;
     struct buf redacted[2]; /* the text so far, and the one that is made of it */
+    struct buf values[2];   /* the same for a field's value */
     struct buf out;
 };
 
@@ -45,6 +46,8 @@ int recipe_new(const struct recipe_settings *s, struct recipe **ret)
     fields_init(&r->fields, 8 * s->record_max + 65536);
     buf_init(&r->redacted[0], 4 * s->record_max);
     buf_init(&r->redacted[1], 4 * s->record_max);
+    buf_init(&r->values[0], 4 * s->record_max);
+    buf_init(&r->values[1], 4 * s->record_max);
     buf_init(&r->out, 16 * s->record_max);
     *ret = r;
     return 0;
@@ -57,6 +60,8 @@ void recipe_free(struct recipe *r)
     fields_done(&r->fields);
     buf_done(&r->redacted[0]);
     buf_done(&r->redacted[1]);
+    buf_done(&r->values[0]);
+    buf_done(&r->values[1]);
     buf_done(&r->out);
     free(r);
 }
@@ -102,7 +107,7 @@ static bool is_wanted(const struct recipe_settings *s, struct slice text, struct
 
 /* Gives the text with everything replaced that is to be.  -ETIME, -EMSGSIZE: it must not be sent.
  * Patterns see no carriage return at its end: "\\d+$" finds the same in a file of Windows. */
-static int redact(struct recipe *r, struct slice whole, struct slice *ret)
+static int redact(const struct recipe *r, struct buf bufs[2], struct slice whole, struct slice *ret)
 {
     const struct recipe_settings *s = &r->settings;
     struct slice text = without_return(whole);
@@ -111,7 +116,7 @@ static int redact(struct recipe *r, struct slice whole, struct slice *ret)
     int e = 0;
 
     for (size_t i = 0; i < s->redact_count; i++) {
-        struct buf *to = &r->redacted[now];
+        struct buf *to = &bufs[now];
         long n;
 
         buf_reset(to);
@@ -128,9 +133,43 @@ static int redact(struct recipe *r, struct slice whole, struct slice *ret)
         return 0;
     }
     if (has_return)
-        e = buf_append_char(&r->redacted[1 - now], '\r');
-    *ret = buf_slice(&r->redacted[1 - now]);
+        e = buf_append_char(&bufs[1 - now], '\r');
+    *ret = buf_slice(&bufs[1 - now]);
     return e;
+}
+
+/* What must not be sent, as it might hold what is to be hidden. */
+static void set_aside(struct recipe_result *ret, int why)
+{
+    ret->verdict = RECIPE_DEAD;
+    ret->gave_up = why == -ETIME;
+    ret->reason = why == -ETIME ? "was too hard for a pattern of redact, which gave up: it must "
+                                  "not be sent as it is"
+                                : "became too long when it was redacted";
+}
+
+/* Values that were written otherwise in the text (with escapes) may show only now what is to be
+ * hidden.  What was an object or an array is its text then. */
+static int redact_values(struct recipe *r, struct slice text)
+{
+    for (size_t i = 0; i < r->fields.count && r->settings.redact_count > 0; i++) {
+        struct field *f = &r->fields.items[i];
+        bool in_text = f->value.ptr >= text.ptr && f->value.ptr <= text.ptr + text.len;
+        struct slice now;
+        int e;
+
+        if (in_text || (f->type != FIELD_TEXT && f->type != FIELD_JSON))
+            continue;
+        e = redact(r, r->values, f->value, &now);
+        if (e < 0)
+            return e;
+        if (now.ptr == f->value.ptr)
+            continue;
+        if (!arena_copy(&r->fields.arena, now, &f->value))
+            return -EMSGSIZE;
+        f->type = FIELD_TEXT;
+    }
+    return 0;
 }
 
 /* --- shaping what was found --- */
@@ -349,7 +388,13 @@ static int find_fields(struct recipe *r, const struct recipe_event *e, struct re
                 : 1;
     if (x <= 0)
         return x;
-    x = set_types(r);
+    x = redact_values(r, ret->text);
+    if (x == -ETIME || x == -EMSGSIZE) {
+        set_aside(ret, x);
+        return 0;
+    }
+    if (x == 0)
+        x = set_types(r);
     if (x == 0)
         x = set_time(r, e, ret);
     if (x == 0) {
@@ -373,6 +418,8 @@ static int shape(struct recipe *r, const struct recipe_event *e, bool has_newlin
     const struct recipe_settings *s = &r->settings;
     int x = find_fields(r, e, ret);
 
+    if (ret->verdict == RECIPE_DEAD)
+        return 0;
     if (x > 0) {
         ret->fields = s->format != PARSE_NONE || s->json ? &r->fields : NULL;
         x = s->json                  ? write_json(r, ret)
@@ -441,13 +488,9 @@ int recipe_make(struct recipe *r, const struct recipe_event *e, struct recipe_re
         ret->verdict = RECIPE_DROP;
         return 0;
     }
-    x = redact(r, e->text, &ret->text);
+    x = redact(r, r->redacted, e->text, &ret->text);
     if (x == -ETIME || x == -EMSGSIZE) {
-        ret->verdict = RECIPE_DEAD;
-        ret->gave_up = x == -ETIME;
-        ret->reason = x == -ETIME ? "was too hard for a pattern of redact, which gave up: it must "
-                                    "not be sent as it is"
-                                  : "became too long when it was redacted";
+        set_aside(ret, x);
         return 0;
     }
     if (x < 0)

@@ -218,7 +218,7 @@ static const struct config_key flow_keys[] = {
     {"redact", CONFIG_GROUPS, FLOW_AT(redact), NULL, 0, PATTERNS_MAX,
      .meaning = "patterns, and what is sent instead of what they match", .group = &redact_group},
     {"add", CONFIG_PAIRS, FLOW_AT(add), NULL, 0, NAMES_MAX,
-     .meaning = "fields that every record gets", .judge = judge_value, .literals = true},
+     .meaning = "fields that every record gets", .inspect = judge_value, .literals = true},
     {"keep", CONFIG_TEXTS, FLOW_AT(keep), NULL, 0, NAMES_MAX,
      .meaning = "the only fields that are sent", .judge = judge_field_name, .unique = true},
     {"remove", CONFIG_TEXTS, FLOW_AT(remove), NULL, 0, NAMES_MAX,

@@ -251,7 +251,7 @@ static int write_text(struct explain *x, const struct mill_piece *p)
     if (r == 0 && has_key(x, p))
         r = append_row(x, "key", PLAIN, key_json(p->key));
     if (r == 0 && p->verdict != RECIPE_DROP)
-        r = append_row(x, "record", PLAIN, p->record);
+        r = append_row(x, p->plain.ptr == p->record.ptr ? "record" : "content", PLAIN, p->plain);
     return r;
 }
 
@@ -341,13 +341,16 @@ static struct mill_input input_of(struct explain *x, struct source *s, struct so
                                   enum source_news news, struct java_context *java)
 {
     const struct clock *clock = &clock_system;
+    bool cut = c->end > s->at.offset + c->text.len && !x->whole &&
+               (news == SOURCE_LONG || news == SOURCE_HALF);
     struct mill_input in = {
         .text = c->text,
         .offset = s->at.offset,
         .behind = c->behind,
-        .last = c->at_eof && news != SOURCE_LONG,
-        .flush = c->at_eof && news != SOURCE_LONG,
-        .cut = news == SOURCE_LONG,
+        .last = c->at_eof && !cut,
+        .flush = c->at_eof && !cut,
+        .cut = cut,
+        .unended = news == SOURCE_HALF,
         .whole = x->whole,
         .line_end = c->end,
         .header = s->at.offset > 0 ? buf_slice(&x->header) : (struct slice){0},
@@ -518,26 +521,71 @@ static const struct config_flow *flow_of_file(const struct config *c, const char
     return found;
 }
 
-static int choose_flow(struct explain *x, const char *first_file)
+/* The flow that `file` is explained by. */
+static int choose_flow(const struct explain *x, const char *file, const struct config_flow **ret)
 {
     const struct config *c = x->config;
+    const struct config_flow *found = NULL;
 
     for (size_t i = 0; i < c->flow_count && x->flow_name != NULL; i++)
         if (strcmp(c->flows[i].name, x->flow_name) == 0)
-            x->flow = &c->flows[i];
+            found = &c->flows[i];
     if (x->flow_name == NULL && c->flow_count == 1)
-        x->flow = &c->flows[0];
-    else if (x->flow_name == NULL && first_file != NULL)
-        x->flow = flow_of_file(c, first_file);
-    if (x->flow != NULL)
+        found = &c->flows[0];
+    else if (x->flow_name == NULL && strcmp(file, "-") != 0)
+        found = flow_of_file(c, file);
+    if (found != NULL) {
+        *ret = found;
         return 0;
+    }
     if (x->flow_name != NULL)
         (void)failed("there is no flow '%s' in the configuration; its flows are:", x->flow_name);
     else
-        (void)failed("which flow? say --flow NAME; there are:");
+        (void)failed("'%s': which flow? say --flow NAME; there are:", file);
     for (size_t i = 0; i < c->flow_count; i++)
         fprintf(stderr, "    %s\n", c->flows[i].name);
     return -EINVAL;
+}
+
+/* As the agent would have them. */
+static int fetch_metadata(struct explain *x)
+{
+    struct imds_settings settings;
+    const char *why;
+
+    if (!outfit_wants_ec2(x->outfit) || x->imds != NULL)
+        return 0;
+    imds_settings_from_env(&settings, &why);
+    if (settings.endpoint == NULL)
+        return 0;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return -ENOMEM;
+    return imds_once(&clock_system, &settings, KINETAIL_AGENT, &x->imds);
+}
+
+/* Makes sure that the outfit is that of the flow of `file`. */
+static int prepare(struct explain *x, const char *file)
+{
+    const struct config_flow *flow;
+    struct outfit_error e = {0};
+    int r = choose_flow(x, file, &flow);
+
+    if (r < 0 || flow == x->flow)
+        return r;
+    outfit_free(x->outfit);
+    x->outfit = NULL;
+    x->flow = flow;
+    x->record_max = flow->delivery_stream != NULL ? OUTFIT_FIREHOSE_RECORD_MAX
+                                                  : (size_t)kinesis_service.record_max;
+    x->reader.line_max = x->record_max;
+    r = outfit_new(flow, x->record_max, x->digest, &x->random, &x->outfit, &e);
+    if (r == 0)
+        r = fetch_metadata(x);
+    if (r == 0)
+        return 0;
+    x->flow = NULL;
+    return r == -EINVAL ? failed("flow %s: %s: %s", flow->name, e.key, e.text)
+                        : failed("%s", strerrordesc_np(-r));
 }
 
 /* --- the command --- */
@@ -590,42 +638,12 @@ static int read_options(struct explain *x, int argc, char **argv)
     return -1;
 }
 
-/* As the agent would have them. */
-static int fetch_metadata(struct explain *x)
+/* 0, or the exit status that says what went wrong. */
+static int explain_one(struct explain *x, const char *file)
 {
-    struct imds_settings settings;
-    const char *why;
-
-    if (!outfit_wants_ec2(x->outfit))
-        return 0;
-    imds_settings_from_env(&settings, &why);
-    if (settings.endpoint == NULL)
-        return 0;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        return -ENOMEM;
-    return imds_once(&clock_system, &settings, KINETAIL_AGENT, &x->imds);
-}
-
-static int prepare(struct explain *x, const char *first_file)
-{
-    struct outfit_error e = {0};
-    int r = choose_flow(x, first_file);
-
-    if (r < 0)
-        return r;
-    x->record_max = x->flow->delivery_stream != NULL ? OUTFIT_FIREHOSE_RECORD_MAX
-                                                     : (size_t)kinesis_service.record_max;
-    r = digest_new(&x->digest);
-    if (r == 0)
-        r = reader_init(&x->reader, x->digest, x->record_max);
-    random_seed(&x->random);
-    if (r == 0)
-        r = outfit_new(x->flow, x->record_max, x->digest, &x->random, &x->outfit, &e);
-    if (r == -EINVAL)
-        return failed("flow %s: %s: %s", x->flow->name, e.key, e.text);
-    if (r == 0)
-        r = fetch_metadata(x);
-    return r < 0 ? failed("%s", strerrordesc_np(-r)) : 0;
+    if (prepare(x, file) < 0)
+        return EXPLAIN_USAGE;
+    return explain_file(x, file) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int explain_command(int argc, char **argv, const char *config)
@@ -640,15 +658,20 @@ int explain_command(int argc, char **argv, const char *config)
         return EXPLAIN_USAGE;
     buf_init(&x.line, EXPLAIN_SHOWN_MAX);
     buf_init(&x.header, EXPLAIN_HEADER_MAX);
-    if (prepare(&x, optind < argc ? argv[optind] : NULL) < 0) {
-        status = EXPLAIN_USAGE;
+    random_seed(&x.random);
+    if (digest_new(&x.digest) < 0 ||
+        reader_init(&x.reader, x.digest, (size_t)kinesis_service.record_max) < 0) {
+        (void)failed("out of memory");
+        status = EXIT_FAILURE;
         goto out;
     }
-    if (optind == argc && explain_file(&x, "-") < 0)
-        status = EXIT_FAILURE;
-    for (int i = optind; i < argc; i++)
-        if (explain_file(&x, argv[i]) < 0)
-            status = EXIT_FAILURE;
+    if (optind == argc)
+        status = explain_one(&x, "-");
+    for (int i = optind; i < argc; i++) {
+        int one = explain_one(&x, argv[i]);
+
+        status = MAX(status, one);
+    }
     if (fflush(stdout) != 0 || ferror(stdout))
         status = EXIT_FAILURE;
 out:

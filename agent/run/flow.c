@@ -232,7 +232,7 @@ static int flow_new_outfit(struct flow *f)
     if (r == -EINVAL)
         log_error("flow %s: %s: %s", f->config->name, e.key, e.text);
     if (r < 0)
-        return r;
+        return r == -EINVAL ? -ECANCELED : r; /* which has been said */
     f->mill = outfit_mill(f->outfit);
     f->wants_ec2 = outfit_wants_ec2(f->outfit) && f->place.imds != NULL;
     /* The end of what is read at once is seen twice, if it is not enough for a record. */

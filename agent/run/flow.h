@@ -68,7 +68,8 @@ bool flow_wants_ec2(const struct config_flow *config, uint64_t *ret_ttl_ms);
 /* Whether a flow may have records that are not to be sent: it needs a morgue then. */
 bool flow_has_dead(const struct config_flow *config);
 
-/* Borrows `config` until flow_free.  Errors: -ENOMEM; deliver_new's, follower_new's. */
+/* Borrows `config` until flow_free.  Errors: -ENOMEM; -ECANCELED: a
+ * setting is of no use, which was said; deliver_new's, follower_new's. */
 int flow_new(const struct config_flow *config, const struct service *service,
              const struct flow_place *place, struct flow **ret);
 void flow_free(struct flow *f);

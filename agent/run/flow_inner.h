@@ -2,6 +2,7 @@
  *
  *     flow.c       its life, and the way back: settled, noted
  *     flow_read.c  the way out: sources take turns, their lines become records in batches
+ *     flow_say.c   what a person is told of the lines
  *     flow_open.c  what is not whole yet: how long it waits, and where it goes when its file is rotated
  */
 #ifndef FLOW_INNER_H
@@ -108,6 +109,12 @@ void flow_release_line(struct tracked *t);
 
 /* Forgets what was known of the lines at the place of `t`: it is another place now. */
 void flow_forget_place(struct tracked *t);
+
+/* --- flow_say.c --- */
+
+/* Counts what the mill tells of an event, and says it, each kind once a minute. */
+void flow_say_notice(const struct tracked *t, const struct mill_notice *n);
+void flow_say_unreadable(struct flow *f, const struct source *s, int error);
 
 /* --- flow_open.c --- */
 

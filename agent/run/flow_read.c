@@ -56,74 +56,11 @@ void flow_forget_place(struct tracked *t)
     flow_wait_no_more(t);
 }
 
-/* --- what the mill says --- */
-
-/* Whether to say now what `limit` bounds; how often it was not said. */
-static bool may_say(struct flow *f, struct log_limit *limit, unsigned long long *ret_held)
-{
-    uint64_t held;
-
-    if (!log_limit_pass(limit, loop_now_ms(f->place.loop), FLOW_SAY_EVERY_MS, &held))
-        return false;
-    *ret_held = held;
-    return true;
-}
-
-/* What becomes of a line that does not match, as the end of a sentence. */
-static const char *mismatch_fate(const struct config_flow *c)
-{
-    static const char *const fates[] = {
-        [CONFIG_MISMATCH_RAW] = "sent as it is",
-        [CONFIG_MISMATCH_DROP] = "dropped, as on_mismatch says",
-        [CONFIG_MISMATCH_TAG] = "sent with the reason in it",
-        [CONFIG_MISMATCH_DEAD] = "set aside as a dead letter",
-    };
-
-    return c->convert.count > 0 ? fates[CONFIG_MISMATCH_RAW] : fates[c->parse.on_mismatch];
-}
-
 static void flow_notice(void *user, const struct mill_notice *n)
 {
-    struct visit *v = user;
-    struct flow *f = v->tracked->flow;
-    const struct config_flow *c = f->config;
-    const char *path = v->tracked->source->path;
-    unsigned long long held, offset = n->offset;
+    const struct visit *v = user;
 
-    f->stats.zero_bytes += n->zeros;
-    f->stats.lines_cut += n->was_cut;
-    f->stats.mismatched += n->mismatch != NULL;
-    f->stats.gave_up += n->gave_up;
-    f->stats.times_unread += n->time_mismatch;
-    f->stats.keys_missing += n->key_missing;
-    if (n->zeros > 0 && may_say(f, &f->zeros_said, &held))
-        log_info("flow %s: '%s': passed over %zu zero bytes: its writer does not append "
-                 "(O_APPEND), so that truncating leaves a hole",
-                 c->name, path, n->zeros);
-    if (n->was_cut && may_say(f, &f->cut_said, &held))
-        log_warn("flow %s: '%s': what begins at byte %llu is larger than a record may be (%llu "
-                 "bytes); %s; %llu more before this one",
-                 c->name, path, offset, (unsigned long long)f->service->record_max,
-                 c->on_oversize == CONFIG_OVERSIZE_TRUNCATE
-                     ? "cut, and marked with truncated_suffix"
-                 : c->on_oversize == CONFIG_OVERSIZE_SPLIT ? "sent in parts"
-                                                           : "set aside as a dead letter",
-                 held);
-    if (n->gave_up && may_say(f, &f->gave_up_said, &held))
-        log_warn("flow %s: '%s': the line at byte %llu is too hard for a pattern, which gave up on "
-                 "it; write the pattern without nested repetition; %llu more before this one",
-                 c->name, path, offset, held);
-    else if (n->mismatch != NULL && may_say(f, &f->mismatch_said, &held))
-        log_warn("flow %s: '%s': the line at byte %llu %s; %s; %llu more before this one", c->name,
-                 path, offset, n->mismatch, mismatch_fate(c), held);
-    if (n->time_mismatch && may_say(f, &f->time_said, &held))
-        log_warn("flow %s: '%s': the line at byte %llu has a time in its field '%s' that "
-                 "parse.time.format does not read; left as it is; %llu more before this one",
-                 c->name, path, offset, c->parse.time.field, held);
-    if (n->key_missing && may_say(f, &f->key_said, &held))
-        log_warn("flow %s: '%s': the line at byte %llu has nothing that could be its key; the key "
-                 "is random; %llu more before this one",
-                 c->name, path, offset, held);
+    flow_say_notice(v->tracked, n);
 }
 
 /* The extent of the next record, which goes into filling `fill`. */
@@ -231,16 +168,6 @@ static uint64_t flow_end_visit(struct flow *f, struct visit *v)
     return taken;
 }
 
-static void flow_say_unreadable(struct flow *f, const struct source *s, int error)
-{
-    unsigned long long held;
-
-    if (may_say(f, &f->read_said, &held))
-        log_error("flow %s: '%s': cannot be read: %s; trying again when it changes, and every "
-                  "minute",
-                  f->config->name, s->path, strerrordesc_np(-error));
-}
-
 /* How many bytes the first lines of a file are that are its header; all of them, if it is longer. */
 static size_t header_len(const struct flow *f, struct slice text)
 {
@@ -294,7 +221,8 @@ static struct mill_input flow_input(struct flow *f, struct tracked *t, const str
 {
     const struct clock *clock = loop_clock(f->place.loop);
     struct source *s = t->source;
-    bool last = news != SOURCE_LONG && s->ending && c->at_eof;
+    bool cut = c->end > s->at.offset + c->text.len && (news == SOURCE_LONG || news == SOURCE_HALF);
+    bool last = !cut && s->ending && c->at_eof;
     bool leaves = f->draining && c->at_eof && flow_carry_must_leave(t);
     bool due = flow_is_due(t, c->end + c->behind);
     size_t most = f->place.reader->line_max; /* more cannot be seen at once */
@@ -305,8 +233,9 @@ static struct mill_input flow_input(struct flow *f, struct tracked *t, const str
         .last = last,
         .flush = last || leaves || due || (!c->at_eof && t->want > most),
         .flush_joined = (!c->at_eof && t->want >= most) || is_rotated(s) || flow_joined_is_due(t),
-        .cut = news == SOURCE_LONG,
+        .cut = cut,
         .line_end = c->end,
+        .unended = news == SOURCE_HALF,
         .header = {t->header, t->header_len},
         .place = {.file = slice_of(s->path), .now_ms = clock->wall_ms(clock)},
     };

@@ -27,8 +27,7 @@ const char *judge_partition(const char *text); /* the TEXT of key = "const:TEXT"
 const char *judge_delivery_stream(const char *text);
 const char *judge_delimiter(const char *text);
 const char *judge_field_name(const char *text);
-const char *judge_value(const char *text); /* text with ${variables} */
-const char *judge_join(const char *text);  /* of a word for `join` that is not known */
+const char *judge_join(const char *text); /* of a word for `join` that is not known */
 
 enum { JUDGE_WHY_SIZE = 320 };
 
@@ -36,6 +35,7 @@ const char *judge_pattern(const char *text, char why[static JUDGE_WHY_SIZE]);
 const char *judge_key_pattern(const char *text, char why[static JUDGE_WHY_SIZE]); /* has a group */
 const char *judge_java_pattern(const char *text, char why[static JUDGE_WHY_SIZE]);
 const char *judge_time_format(const char *text, char why[static JUDGE_WHY_SIZE]);
+const char *judge_value(const char *text, char why[static JUDGE_WHY_SIZE]); /* ${variables} */
 const char *judge_zone(const char *text, char why[static JUDGE_WHY_SIZE]);
 
 /* These two judge `text`, which may be empty, and `pattern` with so many names for its groups. */

@@ -5,6 +5,7 @@
 #include "json.h"
 #include "record/java_regex.h"
 #include "record/pattern.h"
+#include "record/template.h"
 #include "record/when.h"
 #include "record/zone.h"
 #include "slice.h"
@@ -30,12 +31,23 @@ const char *judge_field_name(const char *text)
     return judge_utf8(text);
 }
 
-const char *judge_value(const char *text)
+static const char *no_env(const char *name)
 {
-    for (const char *p = strstr(text, "${"); p != NULL; p = strstr(p + 2, "${")) {
-        size_t len = strcspn(p + 2, "{}");
-        if (len == 0 || p[2 + len] != '}')
-            return "has a ${ without a variable's name and its }; write it as in ${HOSTNAME}";
+    (void)name;
+    return NULL;
+}
+
+const char *judge_value(const char *text, char why[static JUDGE_WHY_SIZE])
+{
+    static const struct template_world nowhere = {.env = no_env};
+    char wrong[TEMPLATE_WHY_SIZE];
+    struct template *t = NULL;
+    int r = template_new(slice_of(text), &nowhere, &t, wrong);
+
+    template_free(t);
+    if (r == -EINVAL) {
+        (void)snprintf(why, JUDGE_WHY_SIZE, "%s", wrong);
+        return why;
     }
     return judge_utf8(text);
 }

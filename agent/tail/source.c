@@ -111,7 +111,7 @@ static int source_search(struct source *s, struct reader *r, struct source_chunk
     if (whole == 0) {
         /* No longer than what was looked at: is it still the same file?  If so, wait for more. */
         e = source_fetch(s, r, r->line_max + 1, &text);
-        if (e == 0 && text.len <= r->line_max)
+        if (e == 0 && text.len < MIN((uint64_t)r->line_max + 1, s->scanned - s->at.offset))
             e = -ESTALE;
         s->seen = s->scanned + (uint64_t)n;
         return e < 0 ? e : SOURCE_END;

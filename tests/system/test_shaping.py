@@ -232,6 +232,18 @@ def test_split_bytes_that_are_no_text(logs, agent, endpoint):
     assert put_together(records(endpoint.record_file)[:-1]) == [whole]
 
 
+def test_a_long_last_line_without_its_newline(logs, agent, endpoint):
+    """Its file is deleted: what is left leaves, every byte and once."""
+    agent.configure(one_by_one(logs / "*.log", on_oversize="split")).start()
+    whole = b"".join(b"%07d" % n for n in range(400_000))
+    (logs / "a.log").write_bytes(b"first\n" + whole)
+    eventually(lambda: records(endpoint.record_file) == [b"first"], alive=agent.alive)
+    (logs / "a.log").unlink()
+    time.sleep(0.3)
+    agent.terminate()                           # nobody could read it at the next start
+    assert put_together(records(endpoint.record_file)[1:]) == [whole]
+
+
 def test_a_split_line_over_a_restart(logs, agent, endpoint):
     """Parts may come twice then, but they are the same parts."""
     agent.configure(one_by_one(logs / "*.log", on_oversize="split", records=2)).start()
