@@ -6,16 +6,10 @@
 #include "record/split.h"
 #include "util.h"
 
-/* A line as patterns see it. */
-static struct slice without_return(struct slice line)
-{
-    return line.len > 0 && line.ptr[line.len - 1] == '\r' ? slice_first(line, line.len - 1) : line;
-}
-
 /* A pattern that gives up at a limit has not matched. */
 static bool matches(struct pattern *p, struct slice line)
 {
-    return p != NULL && pattern_match(p, without_return(line), NULL) > 0;
+    return p != NULL && pattern_match(p, split_without_return(line), NULL) > 0;
 }
 
 static bool has_patterns(const struct events_rules *r)
@@ -104,7 +98,7 @@ static bool next_in_row(const struct events_rules *r, struct slice text, size_t 
         open.bytes += line.len + 1;
         open.ended = matches(r->end, line);
         if (r->csv)
-            open.quoted = csv_is_open(without_return(line), r->delimiter, open.quoted);
+            open.quoted = csv_is_open(split_without_return(line), r->delimiter, open.quoted);
         if (is_over(r, &open, 0)) {
             *ret_len = (size_t)(in.ptr - text.ptr);
             return true;

@@ -100,12 +100,6 @@ size_t java_log_field_count(enum java_log log)
     return log_formats[log].field_count;
 }
 
-struct slice java_log_field(enum java_log log, size_t n)
-{
-    assert(n < log_formats[log].field_count);
-    return log_formats[log].fields[n];
-}
-
 /* --- a chain --- */
 
 /* A member of the object that a step writes: what stands before its value, and whose value it is.  Of

@@ -91,8 +91,7 @@ void java_chain_meter(struct java_chain *c, uint64_t *meter);
 int java_chain_convert(struct java_chain *c, struct slice record,
                        const struct java_context *context, struct slice *ret);
 
-/* How many fields a format has, and the name of one of them. */
+/* How many fields a format has. */
 size_t java_log_field_count(enum java_log log);
-struct slice java_log_field(enum java_log log, size_t n);
 
 #endif

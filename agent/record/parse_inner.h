@@ -112,6 +112,16 @@ static inline bool parse_is_escaped(const char *start, const char *at)
     return (at - p) % 2 == 1;
 }
 
+/* The first quote in `s` that no backslash escapes, or s.len. */
+static inline size_t parse_find_close(struct slice s)
+{
+    for (size_t n = 0;; n++) {
+        n += parse_find(slice_from(s, n), '"');
+        if (n >= s.len || !parse_is_escaped(s.ptr, s.ptr + n))
+            return n;
+    }
+}
+
 /* The value of a hexadecimal digit, or -1. */
 static inline int parse_hex(char c)
 {

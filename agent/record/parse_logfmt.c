@@ -78,14 +78,9 @@ static int take_quoted(struct slice *rest, struct fields *to, struct slice *ret,
 {
     struct slice s = slice_from(*rest, 1);
     char *room, *put;
-    size_t n = 0;
+    size_t n = parse_find_close(s);
     int r;
 
-    for (;; n++) {
-        n += parse_find(slice_from(s, n), '"');
-        if (n >= s.len || !parse_is_escaped(s.ptr, s.ptr + n))
-            break;
-    }
     if (n >= s.len)
         return parse_mismatch(ret_why, "has no closing quote");
     *ret = slice_first(s, n);

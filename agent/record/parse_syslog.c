@@ -347,14 +347,9 @@ static int take_param_value(struct slice *rest, struct fields *to, struct slice 
 {
     struct slice s = slice_from(*rest, 1);
     char *room, *put;
-    size_t n = 0;
+    size_t n = parse_find_close(s);
     int r;
 
-    for (;; n++) {
-        n += parse_find(slice_from(s, n), '"');
-        if (n >= s.len || !parse_is_escaped(s.ptr, s.ptr + n))
-            break;
-    }
     if (n >= s.len)
         return 0;
     *ret = slice_first(s, n);

@@ -5,6 +5,7 @@
 #include "record/fields.h"
 #include "record/java.h"
 #include "record/pattern.h"
+#include "record/split.h"
 #include "record/typed.h"
 #include "record/when.h"
 #include "utf8.h"
@@ -68,11 +69,6 @@ void recipe_free(struct recipe *r)
 
 /* --- before it is taken apart --- */
 
-static struct slice without_return(struct slice text)
-{
-    return text.len > 0 && text.ptr[text.len - 1] == '\r' ? slice_first(text, text.len - 1) : text;
-}
-
 /* Whether any of the patterns matches.  One that gives up does not, and ends the asking: a line that is
  * too hard for one pattern is not to cost as much again for each of the others. */
 static bool any_matches(struct pattern *const *patterns, size_t count, struct slice text,
@@ -90,7 +86,7 @@ static bool any_matches(struct pattern *const *patterns, size_t count, struct sl
 
 static bool is_wanted(const struct recipe_settings *s, struct slice text, struct recipe_result *ret)
 {
-    text = without_return(text);
+    text = split_without_return(text);
     if (s->include_count > 0 && !any_matches(s->include, s->include_count, text, ret) &&
         !ret->gave_up) {
         ret->drop = RECIPE_NOT_INCLUDED;
@@ -110,7 +106,7 @@ static bool is_wanted(const struct recipe_settings *s, struct slice text, struct
 static int redact(const struct recipe *r, struct buf bufs[2], struct slice whole, struct slice *ret)
 {
     const struct recipe_settings *s = &r->settings;
-    struct slice text = without_return(whole);
+    struct slice text = split_without_return(whole);
     bool has_return = text.len < whole.len;
     size_t now = 0;
     int e = 0;
@@ -341,7 +337,7 @@ static int write_tagged(struct recipe *r, const struct recipe_event *e, struct r
     int x;
 
     r->fields.count = 0; /* the reason may lie in the arena */
-    x = fields_add(&r->fields, SLICE("message"), without_return(ret->text), FIELD_TEXT);
+    x = fields_add(&r->fields, SLICE("message"), split_without_return(ret->text), FIELD_TEXT);
     if (x == 0)
         x = fields_add(&r->fields, SLICE("parse_error"), slice_of(ret->mismatch), FIELD_TEXT);
     if (x == 0)
@@ -383,7 +379,8 @@ static int find_fields(struct recipe *r, const struct recipe_event *e, struct re
     if (s->format != PARSE_NONE)
         x = parse_event(s->format, &parse, ret->text, &r->fields, &ret->mismatch);
     else if (s->json)
-        x = fields_add(&r->fields, SLICE("message"), without_return(ret->text), FIELD_TEXT) < 0
+        x = fields_add(&r->fields, SLICE("message"), split_without_return(ret->text), FIELD_TEXT) <
+                    0
                 ? -ENOMEM
                 : 1;
     if (x <= 0)

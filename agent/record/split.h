@@ -21,6 +21,12 @@ static inline bool split_next(struct slice *in, struct slice *ret_line)
     return true;
 }
 
+/* A line as patterns and parsers see it: without the carriage return that a file of Windows has. */
+static inline struct slice split_without_return(struct slice line)
+{
+    return line.len > 0 && line.ptr[line.len - 1] == '\r' ? slice_first(line, line.len - 1) : line;
+}
+
 /* How many zeros a line begins with: a hole in the file, no text. */
 static inline size_t split_zeros(struct slice line)
 {

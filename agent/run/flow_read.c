@@ -330,9 +330,9 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     struct java_context java = {0};
     struct mill_report report;
     struct mill_input in;
-    struct cursor end;
+    struct cursor end = {0};
     uint64_t taken;
-    bool moved;
+    bool left_open, moved;
     int r;
 
     if (t->at != t->source->at.offset)
@@ -355,8 +355,11 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     r = mill_run(f->mill, &in, &t->mill, &events, &report);
     f->stats.lines_read += report.lines;
     f->stats.half_lines += news == SOURCE_HALF && report.offset > in.offset;
-    v->offset = in.offset + v->chunk->text.len;
-    end = visit_cursor(v);
+    left_open = r == 0 && (report.end == MILL_OPEN || report.end == MILL_HEADER);
+    if (left_open) {
+        v->offset = in.offset + v->chunk->text.len;
+        end = visit_cursor(v); /* before the source moves */
+    }
     v->offset = report.offset;
     taken = flow_end_visit(f, v);
     if (t->mill.line_parts == 0 && report.end != MILL_FULL)
@@ -371,7 +374,7 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     if (r < 0) {
         flow_say_unreadable(f, t->source, r);
         flow_try_again(t);
-    } else if (report.end == MILL_OPEN || report.end == MILL_HEADER) {
+    } else if (left_open) {
         flow_left_open(f, v, &report, &end, moved);
     } else if (report.end != MILL_FULL || moved) {
         flow_wait_no_more(t); /* but what was due and found no room still is */

@@ -49,15 +49,6 @@ struct source *follower_find(const struct follower *f, const struct source_id *i
     return NULL;
 }
 
-struct source *follower_find_named(struct follower *f, const char *path)
-{
-    struct name *n = roster_find(f->roster, path);
-
-    if (n == NULL)
-        return NULL;
-    return n->resting ? resting_wake(f, n) : n->source;
-}
-
 /* For generation_has_base: a path whose last part is replaced by each possible base in turn. */
 struct base_search {
     const struct follower *follower;

@@ -116,9 +116,8 @@ static inline bool is_nameless(const struct source *s)
 /* Now, by the clock that file systems take birth times from. */
 int64_t follower_wall_ns(void);
 
-/* The source that this file is, if we read it; the file that is called `path` now, awake. */
+/* The source that this file is, if we read it. */
 struct source *follower_find(const struct follower *f, const struct source_id *id);
-struct source *follower_find_named(struct follower *f, const char *path);
 
 /* The name that the globs mean and that a file called `path` may be a rotation of; NULL. */
 struct name *follower_find_base(const struct follower *f, const char *path);
