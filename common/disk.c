@@ -2,9 +2,13 @@
 
 #include "buf.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { DISK_READ_STEP = 64 * 1024 };
@@ -63,6 +67,79 @@ static int system_close(const struct disk *d, int fd)
     return close(fd) < 0 ? -errno : 0;
 }
 
+static ssize_t system_read_at(const struct disk *d, int fd, void *to, size_t len, uint64_t offset)
+{
+    ssize_t n = pread(fd, to, len, (off_t)offset);
+
+    (void)d;
+    return n < 0 ? -errno : n;
+}
+
+static int system_truncate(const struct disk *d, int fd, uint64_t len)
+{
+    (void)d;
+    return ftruncate(fd, (off_t)len) < 0 ? -errno : 0;
+}
+
+static int system_size(const struct disk *d, int fd, uint64_t *ret)
+{
+    struct stat st;
+
+    (void)d;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    *ret = (uint64_t)st.st_size;
+    return 0;
+}
+
+static int system_mkdir(const struct disk *d, int dir_fd, const char *name, mode_t mode)
+{
+    (void)d;
+    return mkdirat(dir_fd, name, mode) < 0 ? -errno : 0;
+}
+
+static int system_list(const struct disk *d, int dir_fd, int (*each)(void *user, const char *name),
+                       void *user)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+    (void)d;
+    if (dir == NULL) {
+        r = -errno;
+        if (fd >= 0)
+            close(fd);
+        return r;
+    }
+    while (r == 0) {
+        struct dirent *e;
+
+        errno = 0;
+        e = readdir(dir);
+        if (e == NULL) {
+            r = -errno;
+            break;
+        }
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            r = each(user, e->d_name);
+    }
+    closedir(dir);
+    return r;
+}
+
+static int system_free_bytes(const struct disk *d, int fd, uint64_t *ret)
+{
+    struct statvfs st;
+
+    (void)d;
+    if (fstatvfs(fd, &st) < 0)
+        return -errno;
+
+    /* File systems without a fixed number of inodes say that they have 0 of 0. */
+    *ret = st.f_files > 0 && st.f_favail == 0 ? 0 : (uint64_t)st.f_bavail * st.f_frsize;
+    return 0;
+}
+
 const struct disk disk_system = {
     .open = system_open,
     .read = system_read,
@@ -72,6 +149,12 @@ const struct disk disk_system = {
     .rename = system_rename,
     .unlink = system_unlink,
     .close = system_close,
+    .read_at = system_read_at,
+    .truncate = system_truncate,
+    .size = system_size,
+    .mkdir = system_mkdir,
+    .list = system_list,
+    .free_bytes = system_free_bytes,
 };
 
 int disk_write_all(const struct disk *d, int fd, struct slice s)

@@ -10,6 +10,7 @@
 #include "slice.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct buf;
@@ -23,6 +24,19 @@ struct disk {
     int (*rename)(const struct disk *d, int dir_fd, const char *from, const char *to);
     int (*unlink)(const struct disk *d, int dir_fd, const char *name);
     int (*close)(const struct disk *d, int fd);
+    ssize_t (*read_at)(const struct disk *d, int fd, void *to, size_t len, uint64_t offset);
+    int (*truncate)(const struct disk *d, int fd, uint64_t len); /* ftruncate(2) */
+    int (*size)(const struct disk *d, int fd, uint64_t *ret);    /* fstat(2): bytes */
+    int (*mkdir)(const struct disk *d, int dir_fd, const char *name, mode_t mode);
+
+    /* Tells `each` the names in a directory, in no order, without "." and "..".  `dir_fd` is only
+     * borrowed and keeps its position.  Errors: readdir(3)'s, or what `each` returned, if not 0. */
+    int (*list)(const struct disk *d, int dir_fd, int (*each)(void *user, const char *name),
+                void *user);
+
+    /* What we may still write to the file system of `fd`: statvfs(3), in bytes; 0 as well if it has
+     * no inode left. */
+    int (*free_bytes)(const struct disk *d, int fd, uint64_t *ret);
 };
 
 extern const struct disk disk_system;
