@@ -21,7 +21,7 @@ record := cri events fields java java_json java_regex java_text key mill mill_gr
           parse_syslog pattern recipe squeeze template typed when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
-ship   := aws_error batch client creds deliver endpoint http imds kinesis window
+ship   := aws_error batch client creds deliver endpoint http imds kinesis retry_after window
 keep   := checkpoint dead facts folders ledger state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
           config_pairs config_rules config_texts explain flow flow_open flow_read flow_say guess import \
@@ -30,8 +30,8 @@ run    := checkpoint_command config config_convert config_groups config_key conf
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver digest encoding \
          endpoint escape events fields flow follower generation glob heap imds java java_regex \
-         json kinesis ledger map mill parse patience pattern recipe record rooms sigv4 slice \
-         source squeeze steady template typed unpack utf8 when window zone
+         json kinesis ledger map mill parse patience pattern recipe record retry_after rooms \
+         sigv4 slice source squeeze steady template typed unpack utf8 when window zone
 tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \

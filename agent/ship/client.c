@@ -127,6 +127,7 @@ static void client_ended(struct http_call *http, const struct http_answer *h)
         .body = h->body,
         .request_id = h->request_id,
         .status = h->status,
+        .retry_after_ms = h->retry_after_ms,
     };
 
     if (!a.ok)

@@ -33,7 +33,8 @@ struct client_answer {
     struct slice code;          /* if not ok: the service's code, else the HTTP status or errno */
     struct slice message;       /* if not ok: in their words, or the network library's */
     struct slice request_id;
-    long status; /* HTTP status, 0 if no answer came */
+    long status;             /* HTTP status, 0 if no answer came */
+    uint32_t retry_after_ms; /* they ask not to be called before; 0: they do not */
 };
 
 struct client_call {

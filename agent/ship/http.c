@@ -1,8 +1,10 @@
 #include "ship/http.h"
 
 #include "buf.h"
+#include "clock.h"
 #include "list.h"
 #include "run/loop.h"
+#include "ship/retry_after.h"
 #include "util.h"
 
 #include <curl/curl.h>
@@ -15,8 +17,32 @@
 enum {
     HTTP_SEND_BUFFER = 512 * 1024,   /* bytes libcurl hands to send(2) at once, at most */
     HTTP_RECEIVE_BUFFER = 64 * 1024, /* … and takes from recv(2): an answer to 500 records */
-    HTTP_HEADER_MAX = 256,           /* of an answer's header that we keep */
     HTTP_OWN_HEADERS = 1,            /* "Expect:" */
+    HTTP_KEPT_MAX = 256,             /* of a header of the answer that we keep */
+};
+
+/* The headers of an answer that somebody asks for. */
+enum http_kept_name {
+    HTTP_ERROR_TYPE,
+    HTTP_REQUEST_ID,
+    HTTP_AMZ_RETRY_AFTER,
+    HTTP_RETRY_AFTER,
+    HTTP_DATE,
+    HTTP_KEPT_COUNT
+};
+
+static const struct slice kept_names[HTTP_KEPT_COUNT] = {
+    [HTTP_ERROR_TYPE] = {"x-amzn-errortype", 16},
+    [HTTP_REQUEST_ID] = {"x-amzn-requestid", 16},
+    [HTTP_AMZ_RETRY_AFTER] = {"x-amz-retry-after", 17},
+    [HTTP_RETRY_AFTER] = {"retry-after", 11},
+    [HTTP_DATE] = {"date", 4},
+};
+
+/* What one of them says. */
+struct http_kept {
+    char text[HTTP_KEPT_MAX];
+    size_t len; /* 0: it did not come, or says nothing */
 };
 
 /* A call's place: everything it needs was made before it came. */
@@ -28,8 +54,7 @@ struct http_slot {
     /* libcurl only reads these nodes; building the list by hand spares an allocation each. */
     struct curl_slist headers[HTTP_HEADERS_MAX + HTTP_OWN_HEADERS];
     struct buf body;
-    char error_type[HTTP_HEADER_MAX], request_id[HTTP_HEADER_MAX];
-    size_t error_type_len, request_id_len;
+    struct http_kept kept[HTTP_KEPT_COUNT];
     char why[CURL_ERROR_SIZE];
 };
 
@@ -87,7 +112,7 @@ static size_t http_body(char *data, size_t size, size_t count, void *user)
 }
 
 /* If `line` is the header `name`, keeps its value. */
-static void http_keep_header(struct slice line, struct slice name, char *to, size_t *ret_len)
+static void http_keep_header(struct slice line, struct slice name, struct http_kept *to)
 {
     struct slice value;
 
@@ -99,8 +124,19 @@ static void http_keep_header(struct slice line, struct slice name, char *to, siz
         value = slice_from(value, 1);
     while (value.len > 0 && (unsigned char)value.ptr[value.len - 1] <= ' ')
         value.len--;
-    *ret_len = MIN(value.len, (size_t)HTTP_HEADER_MAX);
-    memcpy(to, value.ptr, *ret_len);
+    to->len = MIN(value.len, (size_t)HTTP_KEPT_MAX);
+    memcpy(to->text, value.ptr, to->len);
+}
+
+static void http_forget_headers(struct http_slot *s)
+{
+    for (size_t i = 0; i < HTTP_KEPT_COUNT; i++)
+        s->kept[i].len = 0;
+}
+
+static struct slice http_kept(const struct http_slot *s, enum http_kept_name name)
+{
+    return (struct slice){s->kept[name].text, s->kept[name].len};
 }
 
 static size_t http_header(char *data, size_t size, size_t count, void *user)
@@ -108,9 +144,24 @@ static size_t http_header(char *data, size_t size, size_t count, void *user)
     struct http_slot *s = user;
     struct slice line = {data, size * count};
 
-    http_keep_header(line, SLICE("x-amzn-errortype"), s->error_type, &s->error_type_len);
-    http_keep_header(line, SLICE("x-amzn-requestid"), s->request_id, &s->request_id_len);
+    /* A status line: what came before it was of an interim answer, "100 Continue". */
+    if (slice_starts_with(line, SLICE("HTTP/")))
+        http_forget_headers(s);
+    for (size_t i = 0; i < HTTP_KEPT_COUNT; i++)
+        http_keep_header(line, kept_names[i], &s->kept[i]);
     return line.len;
+}
+
+static uint32_t http_retry_after(const struct http_slot *s)
+{
+    const struct clock *clock = loop_clock(s->http->loop);
+    const struct retry_after from = {
+        .amz = http_kept(s, HTTP_AMZ_RETRY_AFTER),
+        .http = http_kept(s, HTTP_RETRY_AFTER),
+        .date = http_kept(s, HTTP_DATE),
+    };
+
+    return retry_after_ms(&from, clock->wall_ms(clock));
 }
 
 /* Takes the slot's call out of libcurl; the slot is idle afterwards. */
@@ -131,17 +182,18 @@ static void http_finish(struct http_slot *s, CURLcode code)
     struct http_answer answer = {.error = http_errno(code), .why = ""};
     struct http_call *call;
 
-    if (code == CURLE_OK)
+    if (code == CURLE_OK) {
         (void)curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &answer.status);
-    else
+        answer.retry_after_ms = http_retry_after(s);
+    } else
         answer.why = s->why[0] != '\0' ? s->why : curl_easy_strerror(code);
 
     /* The slot first: the callee may send again at once, and then takes another or this very
      * one; so what the answer borrows lives in the slot only until `done` returns. */
     call = http_release(s);
     answer.body = buf_slice(&s->body);
-    answer.error_type = (struct slice){s->error_type, s->error_type_len};
-    answer.request_id = (struct slice){s->request_id, s->request_id_len};
+    answer.error_type = http_kept(s, HTTP_ERROR_TYPE);
+    answer.request_id = http_kept(s, HTTP_REQUEST_ID);
     call->done(call, &answer);
 }
 
@@ -271,7 +323,7 @@ static int http_send(struct transport *t, struct http_call *call)
     s->headers[n].next = NULL;
 
     buf_reset(&s->body);
-    s->error_type_len = s->request_id_len = 0;
+    http_forget_headers(s);
     s->why[0] = '\0';
     curl_easy_setopt(s->easy, CURLOPT_URL, call->url);
     curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers);

@@ -19,11 +19,12 @@ struct http_answer {
     struct slice body; /* at most HTTP_ANSWER_MAX; borrowed like the rest until done returns */
     struct slice error_type; /* x-amzn-errortype, may be empty */
     struct slice request_id; /* x-amzn-requestid, may be empty */
+    uint32_t retry_after_ms; /* they ask not to be called before; 0: they do not, see retry_after */
 };
 
 struct http_call {
     const char *url;
-    const char *method; /* "GET", "PUT", or NULL for POST; a GET has no body */
+    const char *method;                    /* "GET", "PUT", or NULL for POST; a GET has no body */
     const char *headers[HTTP_HEADERS_MAX]; /* "Name: value"; NULL ends them */
     struct slice body;
     uint32_t timeout_ms; /* for the whole call */
