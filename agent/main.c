@@ -127,7 +127,7 @@ static int open_state(const struct config *c, struct state *ret)
 {
     const char *what;
     pid_t owner;
-    int r = state_open(c->state_dir, ret, &what, &owner);
+    int r = state_open(&disk_system, c->state_dir, ret, &what, &owner);
 
     if (r == -EBUSY)
         log_error("state_dir '%s': in use by another kinetail (process %d); stop it, or give this "

@@ -13,6 +13,8 @@
 
 enum { DISK_READ_STEP = 64 * 1024 };
 
+static const int64_t NS_PER_S = INT64_C(1000000000);
+
 static int system_open(const struct disk *d, int dir_fd, const char *name, int flags, mode_t mode)
 {
     int fd = openat(dir_fd, name, flags | O_CLOEXEC, mode);
@@ -98,6 +100,25 @@ static int system_mkdir(const struct disk *d, int dir_fd, const char *name, mode
     return mkdirat(dir_fd, name, mode) < 0 ? -errno : 0;
 }
 
+static int system_written(const struct disk *d, int fd, int64_t *ret_ns)
+{
+    struct stat st;
+
+    (void)d;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    *ret_ns = (int64_t)st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+    return 0;
+}
+
+static int system_set_written(const struct disk *d, int fd, int64_t ns)
+{
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {ns / NS_PER_S, ns % NS_PER_S}};
+
+    (void)d;
+    return futimens(fd, times) < 0 ? -errno : 0;
+}
+
 static int system_list(const struct disk *d, int dir_fd, int (*each)(void *user, const char *name),
                        void *user)
 {
@@ -153,6 +174,8 @@ const struct disk disk_system = {
     .truncate = system_truncate,
     .size = system_size,
     .mkdir = system_mkdir,
+    .written = system_written,
+    .set_written = system_set_written,
     .list = system_list,
     .free_bytes = system_free_bytes,
 };

@@ -29,6 +29,10 @@ struct disk {
     int (*size)(const struct disk *d, int fd, uint64_t *ret);    /* fstat(2): bytes */
     int (*mkdir)(const struct disk *d, int dir_fd, const char *name, mode_t mode);
 
+    /* When the content was written last, in ns since 1970; and saying so: fstat(2), futimens(2). */
+    int (*written)(const struct disk *d, int fd, int64_t *ret_ns);
+    int (*set_written)(const struct disk *d, int fd, int64_t ns);
+
     /* Tells `each` the names in a directory, in no order, without "." and "..".  `dir_fd` is only
      * borrowed and keeps its position.  Errors: readdir(3)'s, or what `each` returned, if not 0. */
     int (*list)(const struct disk *d, int dir_fd, int (*each)(void *user, const char *name),

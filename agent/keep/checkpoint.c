@@ -8,7 +8,6 @@
 #include "util.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     CHECKPOINT_READ_MAX = 1024 * 1024 * 1024, /* a generation; 100,000 files take about 30 MB */
@@ -314,14 +311,9 @@ static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t generat
     return r;
 }
 
-static int set_written(int fd, int64_t written_ns)
+static int set_written(const struct disk *d, int fd, int64_t written_ns)
 {
-    const struct timespec times[2] = {
-        {.tv_nsec = UTIME_OMIT},
-        {written_ns / INT64_C(1000000000), written_ns % INT64_C(1000000000)},
-    };
-
-    return written_ns > 0 && futimens(fd, times) < 0 ? -errno : 0;
+    return written_ns > 0 ? d->set_written(d, fd, written_ns) : 0;
 }
 
 /* Makes a generation appear whole or not at all; gives its open descriptor.  `written_ns` is when
@@ -340,7 +332,7 @@ static int publish(const struct disk *d, int dir_fd, uint64_t generation, struct
 
     /* The name must never point at bytes that a power cut can take back: the content is durable
      * before the rename, and the rename is durable before anything older may go. */
-    if ((r = disk_write_all(d, fd, content)) < 0 || (r = set_written(fd, written_ns)) < 0 ||
+    if ((r = disk_write_all(d, fd, content)) < 0 || (r = set_written(d, fd, written_ns)) < 0 ||
         (r = d->sync(d, fd)) < 0 || (r = d->rename(d, dir_fd, temp, name)) < 0 ||
         (r = d->sync_dir(d, dir_fd)) < 0) {
         (void)d->close(d, fd);
@@ -522,7 +514,6 @@ static int recover_generation(struct checkpoint *c, uint64_t generation,
 {
     struct recovery v = {.c = c, .report = report};
     char name[CHECKPOINT_NAME_LEN];
-    struct stat st;
     struct buf text;
     int fd, r;
 
@@ -534,8 +525,8 @@ static int recover_generation(struct checkpoint *c, uint64_t generation,
     r = disk_read_all(c->disk, fd, &text);
     if (r == 0)
         r = recover_text(&v, buf_slice(&text), generation);
-    if (r == 0 && fstat(fd, &st) == 0)
-        report->written_ns = (int64_t)st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+    if (r == 0)
+        (void)c->disk->written(c->disk, fd, &report->written_ns);
     if (r < 0)
         forget_all(c);
     free(v.all);
@@ -551,46 +542,44 @@ static int compare_generations(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0; /* newest first */
 }
 
-int checkpoint_generations(int dir_fd, uint64_t **ret, size_t *ret_count)
-{
-    uint64_t *all = NULL;
-    size_t count = 0;
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir;
+struct generations {
+    uint64_t *all; /* owns */
+    size_t count;
+};
 
-    if (fd < 0)
-        return -errno;
-    dir = fdopendir(fd);
-    if (dir == NULL) {
-        int r = -errno;
-        close(fd);
+static int add_generation(void *user, const char *entry)
+{
+    struct generations *g = user;
+    char name[CHECKPOINT_NAME_LEN];
+    uint64_t generation, *more;
+
+    if (entry[0] < '0' || entry[0] > '9')
+        return 0;
+    generation = strtoull(entry, NULL, 10);
+    generation_name(generation, name);
+    if (generation == 0 || generation > CHECKPOINT_GENERATION_MAX || strcmp(name, entry) != 0)
+        return 0;
+    more = reallocarray(g->all, g->count + 1, sizeof(*more));
+    if (more == NULL)
+        return -ENOMEM;
+    g->all = more;
+    g->all[g->count++] = generation;
+    return 0;
+}
+
+int checkpoint_generations(const struct disk *disk, int dir_fd, uint64_t **ret, size_t *ret_count)
+{
+    struct generations g = {0};
+    int r = disk->list(disk, dir_fd, add_generation, &g);
+
+    if (r < 0) {
+        free(g.all);
         return r;
     }
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        uint64_t generation, *more;
-        char name[CHECKPOINT_NAME_LEN];
-
-        if (e->d_name[0] < '0' || e->d_name[0] > '9')
-            continue;
-        generation = strtoull(e->d_name, NULL, 10);
-        generation_name(generation, name);
-        if (generation == 0 || generation > CHECKPOINT_GENERATION_MAX ||
-            strcmp(name, e->d_name) != 0)
-            continue;
-        more = reallocarray(all, count + 1, sizeof(*all));
-        if (more == NULL) {
-            free(all);
-            closedir(dir);
-            return -ENOMEM;
-        }
-        all = more;
-        all[count++] = generation;
-    }
-    closedir(dir);
-    if (count > 0)
-        qsort(all, count, sizeof(*all), compare_generations);
-    *ret = all;
-    *ret_count = count;
+    if (g.count > 0)
+        qsort(g.all, g.count, sizeof(*g.all), compare_generations);
+    *ret = g.all;
+    *ret_count = g.count;
     return 0;
 }
 
@@ -612,7 +601,7 @@ static int recover(struct checkpoint *c, struct checkpoint_report *report)
 {
     uint64_t *all = NULL;
     size_t count = 0, i = 0;
-    int r = checkpoint_generations(c->dir_fd, &all, &count);
+    int r = checkpoint_generations(c->disk, c->dir_fd, &all, &count);
 
     if (r < 0)
         return r;
@@ -733,7 +722,7 @@ static int read_newest(const struct disk *disk, int dir_fd, struct checkpoint **
 {
     uint64_t *all = NULL;
     size_t count = 0, bad = 0;
-    int r = checkpoint_generations(dir_fd, &all, &count);
+    int r = checkpoint_generations(disk, dir_fd, &all, &count);
 
     if (r < 0)
         return r;
@@ -768,7 +757,7 @@ int checkpoint_read(const struct disk *disk, int dir_fd, struct checkpoint **ret
 
 int checkpoint_backdate(struct checkpoint *c, int64_t written_ns)
 {
-    return c->fd < 0 ? -EBADF : set_written(c->fd, written_ns);
+    return c->fd < 0 ? -EBADF : set_written(c->disk, c->fd, written_ns);
 }
 
 void checkpoint_close(struct checkpoint *c)

@@ -69,7 +69,7 @@ int checkpoint_read(const struct disk *disk, int dir_fd, struct checkpoint **ret
 
 /* The same, one by one: which generations there are, newest first (gives *ret, to be freed), and what
  * one of them says.  Errors: -EBADMSG if it is none at all; -ENOENT if it was deleted meanwhile. */
-int checkpoint_generations(int dir_fd, uint64_t **ret, size_t *ret_count);
+int checkpoint_generations(const struct disk *disk, int dir_fd, uint64_t **ret, size_t *ret_count);
 int checkpoint_read_generation(const struct disk *disk, int dir_fd, uint64_t generation,
                                struct checkpoint **ret, struct checkpoint_report *ret_report);
 

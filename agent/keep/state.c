@@ -1,38 +1,74 @@
 #include "keep/state.h"
 
+#include "disk.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { STATE_MODE = 0700 };
 
+/* Makes the names in a directory durable.  Not all file systems can, and not every parent may be
+ * read by us: what goes wrong here is no reason not to run. */
+static void keep_names(const struct disk *disk, const char *path)
+{
+    int fd = disk->open(disk, AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+
+    if (fd < 0)
+        return;
+    (void)disk->sync_dir(disk, fd);
+    (void)disk->close(disk, fd);
+}
+
+/* Makes one directory of a path, and its name durable.  The last one's also if it was there already:
+ * who made it may have been killed before that. */
+static int make_part(const struct disk *disk, const char *part, bool last)
+{
+    const char *slash = strrchr(part, '/');
+    char parent[PATH_MAX] = ".";
+    int r = disk->mkdir(disk, AT_FDCWD, part, last ? STATE_MODE : 0755), fd;
+
+    if (r < 0 && r != -EEXIST && r != -EISDIR) {
+        /* On a read-only root what is there already needs no making. */
+        fd = disk->open(disk, AT_FDCWD, part, O_PATH | O_DIRECTORY, 0);
+        if (fd < 0)
+            return r;
+        (void)disk->close(disk, fd);
+    }
+    if (r < 0 && !last)
+        return 0;
+    if (slash != NULL)
+        (void)snprintf(parent, sizeof parent, "%.*s", slash == part ? 1 : (int)(slash - part),
+                       part);
+    keep_names(disk, parent);
+    return 0;
+}
+
 /* mkdir -p */
-static int make_path(const char *path)
+static int make_path(const struct disk *disk, const char *path)
 {
     char part[PATH_MAX];
     size_t len = strlen(path);
 
+    while (len > 1 && path[len - 1] == '/')
+        len--;
     if (len >= sizeof part)
         return -ENAMETOOLONG;
     for (size_t i = 1; i <= len; i++) {
-        if (path[i] != '/' && path[i] != '\0')
+        int r;
+
+        if (i < len && (path[i] != '/' || path[i - 1] == '/'))
             continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, path[i] == '\0' ? STATE_MODE : 0755) < 0 && errno != EEXIST &&
-            errno != EISDIR) {
-            struct stat st;
-            int e = errno;
-
-            /* On a read-only root what is there already needs no making. */
-            if (stat(part, &st) < 0 || !S_ISDIR(st.st_mode))
-                return -e;
-        }
+        r = make_part(disk, part, i == len);
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -64,10 +100,23 @@ static int take_lock(int fd, pid_t *ret_owner)
     return 0;
 }
 
-int state_open(const char *path, struct state *ret, const char **ret_what, pid_t *ret_owner)
+int state_room(const struct disk *disk, int dir_fd, const char *name)
+{
+    int r = disk->mkdir(disk, dir_fd, name, STATE_MODE), fd;
+
+    if (r < 0 && r != -EEXIST)
+        return r;
+    fd = disk->open(disk, dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
+    if (fd >= 0)
+        (void)disk->sync_dir(disk, dir_fd); /* also if it was there: see make_part */
+    return fd;
+}
+
+int state_open(const struct disk *disk, const char *path, struct state *ret, const char **ret_what,
+               pid_t *ret_owner)
 {
     struct state s = {-1, -1, -1};
-    int r = make_path(path);
+    int r = make_path(disk, path);
 
     *ret_what = NULL;
     *ret_owner = 0;
@@ -82,16 +131,9 @@ int state_open(const char *path, struct state *ret, const char **ret_what, pid_t
     if (r < 0)
         goto out;
     *ret_what = "checkpoint";
-    if (mkdirat(s.dir_fd, "checkpoint", STATE_MODE) < 0 && errno != EEXIST) {
-        r = -errno;
+    r = s.checkpoint_fd = state_room(disk, s.dir_fd, "checkpoint");
+    if (r < 0)
         goto out;
-    }
-    s.checkpoint_fd = openat(s.dir_fd, "checkpoint", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (s.checkpoint_fd < 0) {
-        r = -errno;
-        goto out;
-    }
-    (void)fsync(s.dir_fd); /* the name "checkpoint" must survive a power cut with what is in it */
     *ret = s;
     return 0;
 out:

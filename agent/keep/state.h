@@ -2,12 +2,15 @@
  *
  *   1. The lock is held by an open file description (F_OFD_SETLK): the kernel lets go of it when
  *      the process ends, however it ends.
+ *   2. The name of every directory that is made is as durable as what is later in it.
  *
  * Errors: 0 or -errno.  Blocks: on a slow disk. */
 #ifndef STATE_H
 #define STATE_H
 
 #include <sys/types.h>
+
+struct disk;
 
 struct state {
     int dir_fd, lock_fd, checkpoint_fd; /* own; -1: not open */
@@ -16,7 +19,12 @@ struct state {
 /* Makes the directory, with its parents, and what lies in it, if missing, and takes the lock.
  * *ret_what is the path that an error is about, or NULL.  With -EBUSY *ret_owner is the other
  * process, 0 if unknown.  Errors: -EBUSY: another agent uses it; mkdir(2)'s, open(2)'s. */
-int state_open(const char *path, struct state *ret, const char **ret_what, pid_t *ret_owner);
+int state_open(const struct disk *disk, const char *path, struct state *ret, const char **ret_what,
+               pid_t *ret_owner);
 void state_close(struct state *s);
+
+/* Opens a directory in another one, made if it is missing; gives a descriptor.
+ * Errors: mkdir(2)'s, open(2)'s. */
+int state_room(const struct disk *disk, int dir_fd, const char *name);
 
 #endif

@@ -636,7 +636,7 @@ static int verify_generations(struct command *c, size_t *ret_bad)
     uint64_t *all = NULL;
     size_t count = 0;
     bool newest = true;
-    int r = checkpoint_generations(c->dir_fd, &all, &count);
+    int r = checkpoint_generations(&disk_system, c->dir_fd, &all, &count);
 
     for (size_t i = 0; i < count && r == 0; i++) {
         struct checkpoint_report report = {0};
@@ -909,7 +909,7 @@ static int lock_and_apply(struct command *c, const struct wanted *w)
     struct state state;
     const char *what;
     pid_t owner;
-    int r = state_open(c->state_dir, &state, &what, &owner);
+    int r = state_open(&disk_system, c->state_dir, &state, &what, &owner);
     if (r == -EBUSY)
         return failed("an agent (process %d) runs on '%s': stop it first; nothing is changed",
                       (int)owner, show_text(c, c->state_dir));

@@ -257,7 +257,7 @@ void sim_start(struct sim_world *w)
     world.began_ns = (int64_t)began.tv_sec * 1000000000 + began.tv_nsec;
 
     (void)snprintf(path, sizeof path, "%s/state", w->dir);
-    MUST(state_open(path, &w->state, &what, &owner) == 0);
+    MUST(state_open(&disk_system, path, &w->state, &what, &owner) == 0);
     MUST(lane_new(w->config, &w->state, &world, &w->lane) == 0);
     lane_start(w->lane);
 }

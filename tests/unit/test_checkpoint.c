@@ -1304,6 +1304,22 @@ static int faulty_close(const struct disk *d, int fd)
     return fails(d) ? -faulty_of(d)->error : r;
 }
 
+static int faulty_list(const struct disk *d, int dir, int (*each)(void *user, const char *name),
+                       void *user)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.list(d, dir, each, user);
+}
+
+static int faulty_written(const struct disk *d, int fd, int64_t *ret_ns)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.written(d, fd, ret_ns);
+}
+
+static int faulty_set_written(const struct disk *d, int fd, int64_t ns)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.set_written(d, fd, ns);
+}
+
 static const struct disk faulty_disk = {
     .open = faulty_open,
     .read = faulty_read,
@@ -1313,6 +1329,9 @@ static const struct disk faulty_disk = {
     .rename = faulty_rename,
     .unlink = faulty_unlink,
     .close = faulty_close,
+    .written = faulty_written,
+    .set_written = faulty_set_written,
+    .list = faulty_list,
 };
 
 struct noted {
