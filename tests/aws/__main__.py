@@ -1,8 +1,9 @@
 """A local AWS endpoint for kinetail's tests: strict about what it takes, misbehaving on command.
 
-Speaks Kinesis Data Streams (JSON 1.1) over HTTP/1.1, checks every signature, enforces the
-documented limits, keeps what it accepted; and the EC2 instance metadata service.  When it listens it prints one line of JSON on
-standard output: {"port": N, "url": "http://127.0.0.1:N"}.  SIGTERM or SIGINT ends it.
+Speaks Kinesis Data Streams and Data Firehose (JSON 1.1) over HTTP/1.1, checks every signature,
+enforces the documented limits, keeps what it accepted; and the EC2 instance metadata service.
+When it listens it prints one line of JSON on standard output: {"port": N, "url":
+"http://127.0.0.1:N"}.  SIGTERM or SIGINT ends it.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import faults
 from control import Control
 from endpoint import Endpoint, Stats
 from faults import Faults
+from firehose import Firehose, StreamLimits
 from imds import Imds
 from kinesis import Kinesis
 from messages import Clock, ServiceError
@@ -27,6 +29,9 @@ from stream import Limits
 EXAMPLE_KEY = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"     # AWS's published example
 SHARD_BYTES = 1 << 20       # the documented budget of a shard, per second
 SHARD_RECORDS = 1000
+STREAM_BYTES = 1 << 20      # of a delivery stream in most regions, per second
+STREAM_RECORDS = 100_000
+STREAM_REQUESTS = 1000
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
@@ -75,11 +80,20 @@ def _parser():
     add("--stream", action="append", type=_stream, default=[], metavar="NAME[:SHARDS[:auto]]",
         help="a stream to create at start; auto: on-demand, the service spreads the records; "
              "repeatable")
+    add("--delivery-stream", action="append", default=[], metavar="NAME",
+        help="a Firehose delivery stream (Direct PUT) to create at start; repeatable")
     add("--budgets", action="store_true",
-        help="every shard takes its documented 1 MiB and 1000 records per second")
+        help="every shard takes its documented 1 MiB and 1000 records per second, and every "
+             "delivery stream what it takes in a small region")
     add("--shard-bytes", type=int, default=0, metavar="N", help="bytes a shard takes per second")
     add("--shard-records", type=int, default=0, metavar="N",
         help="records a shard takes per second")
+    add("--stream-bytes", type=int, default=0, metavar="N",
+        help="bytes a delivery stream takes per second")
+    add("--stream-records", type=int, default=0, metavar="N",
+        help="records a delivery stream takes per second")
+    add("--stream-requests", type=int, default=0, metavar="N",
+        help="requests a delivery stream takes per second")
     add("--fault", action="append", type=_argument(_fault), default=[], metavar="JSON",
         help="a fault, see below; repeatable")
     add("--seed", type=int, default=0, metavar="N", help="of all chance in faults (default 0)")
@@ -92,10 +106,15 @@ def _parser():
 
 
 def _limits(arguments):
-    if arguments.budgets:
-        return Limits(arguments.shard_bytes or SHARD_BYTES,
-                      arguments.shard_records or SHARD_RECORDS)
-    return Limits(arguments.shard_bytes, arguments.shard_records)
+    """(of every shard, of every delivery stream)"""
+    def limit(said, documented):
+        return said or (documented if arguments.budgets else 0)
+
+    return (Limits(limit(arguments.shard_bytes, SHARD_BYTES),
+                   limit(arguments.shard_records, SHARD_RECORDS)),
+            StreamLimits(limit(arguments.stream_bytes, STREAM_BYTES),
+                         limit(arguments.stream_records, STREAM_RECORDS),
+                         limit(arguments.stream_requests, STREAM_REQUESTS)))
 
 
 def main():
@@ -110,13 +129,18 @@ def main():
     store = Store(arguments.keep == "all", arguments.record_file)
     verifier = Verifier(arguments.key or [Key.parse(EXAMPLE_KEY)], arguments.region,
                         arguments.clock_window, clock)
-    kinesis = Kinesis(arguments.region, store, trouble, _limits(arguments))
+    of_shards, of_delivery = _limits(arguments)
+    kinesis = Kinesis(arguments.region, store, trouble, of_shards)
+    firehose = Firehose(arguments.region, store, trouble, of_delivery)
     imds = Imds()
-    steering = Control(kinesis, store, trouble, stats, verifier, clock, imds)
-    endpoint = Endpoint([kinesis, imds], steering, verifier, trouble, stats, clock, arguments.verbose)
+    steering = Control(kinesis, firehose, store, trouble, stats, verifier, clock, imds)
+    endpoint = Endpoint([kinesis, firehose, imds], steering, verifier, trouble, stats, clock,
+                        arguments.verbose)
     try:
         for name, shards, auto in arguments.stream:
             kinesis.add_stream(name, shards, auto=auto, mode="ON_DEMAND" if auto else "PROVISIONED")
+        for name in arguments.delivery_stream:
+            firehose.add_stream(name)
     except ServiceError as error:
         parser.error(error.message)
 

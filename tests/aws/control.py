@@ -9,10 +9,18 @@
                                      {"n","stream","shard","seq","key","data": base64,"t": ms}
     DELETE records                   forgets them; n goes on counting
     POST   streams   {"name","shards","mode","auto","max_record_kib"}     creates a stream
+    POST   stream    {"name","auto","max_record_kib"}     changes one: who spreads the records, and
+                                     how large one may be
+    DELETE streams?name=S            deletes one; what it had stored stays stored
+    POST   delivery_streams {"name","kind"}     creates a Firehose delivery stream; kind: DirectPut
+    DELETE delivery_streams?name=S   deletes one
     POST   keys      {"id","secret","token","expired"}    adds or replaces an access key
     DELETE keys?id=AKID              forgets one
     POST   clock     {"offset_s": N}     moves the clock of the service (Date and signatures)
-    POST   budgets   {"shard_bytes": N, "shard_records": N}     0: unlimited
+    POST   budgets   {"shard_bytes": N, "shard_records": N}     of every shard, per second; 0 or
+                                     missing: unlimited.  {"stream": S, "shard": I, …}: of one only
+    POST   delivery_budgets {"stream_bytes": N, "stream_records": N, "stream_requests": N}
+                                     of every delivery stream
     POST   imds      {"document","meta","tags","forget"}    what the instance metadata tells (imds.py)
     GET    live                      200 {}
 """
@@ -33,8 +41,9 @@ class BadCommand(Exception):
 
 
 class Control:
-    def __init__(self, kinesis, store, faults, stats, verifier, clock, imds):
+    def __init__(self, kinesis, firehose, store, faults, stats, verifier, clock, imds):
         self._kinesis = kinesis
+        self._firehose = firehose
         self._store = store
         self._faults = faults
         self._stats = stats
@@ -61,7 +70,8 @@ class Control:
     def get_stats(self, request):
         with self._store.lock:
             stored = {"records_stored": self._store.records, "bytes_stored": self._store.bytes,
-                      "records_failed": self._kinesis.failed_records}
+                      "records_failed": self._kinesis.failed_records
+                      + self._firehose.failed_records}
         return _json(self._stats.describe() | stored
                      | {"faults_fired": dict(self._faults.fired)})
 
@@ -108,6 +118,22 @@ class Control:
         self._kinesis.add_stream(wanted.pop("name"), wanted.pop("shards", 1), **wanted)
         return _json({})
 
+    def post_stream(self, request):
+        self._kinesis.change_stream(**_object(request, "name", "auto", "max_record_kib"))
+        return _json({})
+
+    def delete_streams(self, request):
+        self._kinesis.remove_stream(_parameter(request, "name"))
+        return _json({})
+
+    def post_delivery_streams(self, request):
+        self._firehose.add_stream(**_object(request, "name", "kind"))
+        return _json({})
+
+    def delete_delivery_streams(self, request):
+        self._firehose.remove_stream(_parameter(request, "name"))
+        return _json({})
+
     def post_keys(self, request):
         wanted = _object(request, "id", "secret", "token", "expired")
         key_id = wanted.pop("id")
@@ -123,11 +149,16 @@ class Control:
         return _json({"offset_s": self._clock.offset})
 
     def post_budgets(self, request):
+        wanted = _body(request)
+        if not isinstance(wanted, dict):
+            raise BadCommand("expected an object")
         limits = self._kinesis.limits
-        wanted = _object(request, "shard_bytes", "shard_records")
-        limits.shard_bytes = int(wanted.get("shard_bytes") or 0)
-        limits.shard_records = int(wanted.get("shard_records") or 0)
-        return _json(vars(limits))
+        if "stream" in wanted:
+            limits = self._kinesis.limit_shard(wanted.pop("stream"), wanted.pop("shard", 0))
+        return _json(_limit(limits, wanted))
+
+    def post_delivery_budgets(self, request):
+        return _json(_limit(self._firehose.limits, _body(request)))
 
     def post_imds(self, request):
         wanted = _body(request)
@@ -148,10 +179,15 @@ COMMANDS = {
     ("GET", "records"): Control.get_records,
     ("DELETE", "records"): Control.delete_records,
     ("POST", "streams"): Control.post_streams,
+    ("POST", "stream"): Control.post_stream,
+    ("DELETE", "streams"): Control.delete_streams,
+    ("POST", "delivery_streams"): Control.post_delivery_streams,
+    ("DELETE", "delivery_streams"): Control.delete_delivery_streams,
     ("POST", "keys"): Control.post_keys,
     ("DELETE", "keys"): Control.delete_keys,
     ("POST", "clock"): Control.post_clock,
     ("POST", "budgets"): Control.post_budgets,
+    ("POST", "delivery_budgets"): Control.post_delivery_budgets,
     ("POST", "imds"): Control.post_imds,
     ("GET", "live"): Control.get_live,
 }
@@ -178,6 +214,15 @@ def _object(request, *names):
     if not isinstance(value, dict) or set(value) - set(names) or names[0] not in value:
         raise BadCommand("expected an object of: " + ", ".join(names))
     return value
+
+
+def _limit(limits, wanted):
+    """Sets every member of `limits`, those that `wanted` does not name to 0."""
+    if not isinstance(wanted, dict) or set(wanted) - set(vars(limits)):
+        raise BadCommand("expected an object of: " + ", ".join(vars(limits)))
+    for name in vars(limits):
+        setattr(limits, name, int(wanted.get(name) or 0))
+    return vars(limits)
 
 
 def _parameter(request, name):
@@ -209,8 +254,8 @@ def _lines(segments, stream, after, limit):
 
 def _line(segment, i):
     shard_index, place, key, data = segment.record(i)
-    shard = segment.stream.shards[shard_index]
-    return b'{"n":%d,"stream":"%s","shard":"%s","seq":"%d","key":%s,"data":"%s","t":%d}\n' % (
-        segment.first + i, segment.stream.name.encode(), shard.id.encode(),
-        shard.sequence(place, segment.wall_ms // 1000), json.dumps(key.decode()).encode(),
+    shard, sequence = segment.stream.describe_record(shard_index, place, segment.wall_ms // 1000)
+    return b'{"n":%d,"stream":"%s","shard":"%s","seq":"%s","key":%s,"data":"%s","t":%d}\n' % (
+        segment.first + i, segment.stream.name.encode(), shard.encode(), sequence.encode(),
+        json.dumps(key.decode()).encode(),
         binascii.b2a_base64(data, newline=False), segment.wall_ms)

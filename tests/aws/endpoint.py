@@ -5,6 +5,7 @@ A service is any object with
     claims(request)             is this request for you?
     operation(request)          its operation's name, or ServiceError
     signed(operation)           must it be signed?
+    words                       what it calls what faults meddle with (Words)
     perform(request, operation) an Answer, or ServiceError, or Refused
 and services know nothing of each other.
 """
@@ -125,11 +126,11 @@ class Endpoint:
         # The signature comes first: no fault may hide that it is wrong.
         if service.signed(operation):
             self._verifier.check(request, service.name)
-        refused = self._faults.refusal(operation)
+        refused = self._faults.refusal(service, operation)
         if refused is not None:
             return refused
         answer = service.perform(request, operation)
-        self._faults.rewrite(operation, answer)
+        self._faults.rewrite(service, operation, answer)
         return answer
 
     def too_large(self, request, size):

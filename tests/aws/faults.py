@@ -44,8 +44,8 @@ KINDS = {
         "form": (str, "json", "body: json, xml, html, empty, header (name only in a header)"),
         "pattern": PATTERN}),
     "throttle": (REFUSE, "the whole call fails with a throttling error, nothing is stored", {
-        "code": (str, "ProvisionedThroughputExceededException", "the error's name"),
-        "status": (int, 400, "HTTP status"),
+        "code": (str, None, "the error's name; default: the service's own"),
+        "status": (int, None, "HTTP status; default: the service's own"),
         "pattern": PATTERN}),
     "expired_token": (REFUSE, "ExpiredTokenException, nothing is stored", {
         "status": (int, 400, "HTTP status")}),
@@ -58,7 +58,7 @@ KINDS = {
                      "which call triggers it; that call is not stored", {
         "count": (int, 1, "as above, but once by default")}),
     "partial": (RECORDS, "records fail inside a 200 answer", {
-        "code": (str, "ProvisionedThroughputExceededException", "the records' ErrorCode"),
+        "code": (str, None, "the records' ErrorCode; default: as the service throttles"),
         "message": (str, None, "their ErrorMessage; default: as the service words it"),
         "indexes": (list, None, "only these places in the request, from 0"),
         "pattern": PATTERN}),
@@ -88,6 +88,7 @@ KINDS = {
 _MESSAGES = {
     "ProvisionedThroughputExceededException": "Rate exceeded for shard %s in stream %s under "
                                               "account %s.",
+    "ServiceUnavailableException": "Slow down.",
     "InternalFailure": "Internal service failure.",
 }
 
@@ -174,13 +175,13 @@ class Faults:
     def describe(self):
         return [fault.spec | {"calls": fault.calls, "fired": fault.fired} for fault in self._list]
 
-    def refusal(self, operation):
+    def refusal(self, service, operation):
         """The answer that a call gets instead of being looked at, or None."""
         for fault in self._strikes(REFUSE, operation, lambda f: f.regex is None):
-            return self._refuse(fault)
+            return self._refuse(fault, service)
         return None
 
-    def doom(self, operation, blobs):
+    def doom(self, service, operation, blobs):
         """Which of a call's records fail: {place: (code, message or None)}.
 
         Raises Refused when a fault with a pattern refuses the whole call."""
@@ -188,18 +189,18 @@ class Faults:
             return {}
         for fault in self._strikes(REFUSE, operation, lambda f: f.regex is not None
                                    and any(map(f.regex.search, blobs))):
-            raise Refused(self._refuse(fault))
+            raise Refused(self._refuse(fault, service))
         doomed = {}
         with self._lock:
             for fault in self._list:
                 if self._due(fault, RECORDS, operation):
-                    self._doom(fault, blobs, doomed)
+                    self._doom(fault, service.words, blobs, doomed)
         return doomed
 
-    def rewrite(self, operation, answer):
+    def rewrite(self, service, operation, answer):
         """Changes the body of a good answer."""
         for fault in self._strikes(REWRITE, operation):
-            answer.body = REWRITERS[fault.kind](fault, answer.body)
+            answer.body = REWRITERS[fault.kind](fault, answer.body, service.words)
 
     def deliver(self, operation, answer):
         """Changes how an answer leaves.  What happens "after store" needs a good answer, and
@@ -230,7 +231,7 @@ class Faults:
                 self.fired[fault.kind] += 1
             yield fault
 
-    def _doom(self, fault, blobs, doomed):
+    def _doom(self, fault, words, blobs, doomed):
         places = range(len(blobs)) if fault["indexes"] is None else fault["indexes"]
         struck = [i for i in places if isinstance(i, int) and 0 <= i < len(blobs)
                   and (fault.regex is None or fault.regex.search(blobs[i]))
@@ -239,15 +240,16 @@ class Faults:
             fault.fired += 1
             self.fired[fault.kind] += 1
             for place in struck:
-                doomed.setdefault(place, (fault["code"], fault["message"]))
+                doomed.setdefault(place, (fault["code"] or words.throttled, fault["message"]))
 
-    def _refuse(self, fault):
+    def _refuse(self, fault, service):
         if fault.kind == "error":
             return error_answer(ServiceError(fault["code"], fault["message"], fault["status"]),
                                 fault["form"])
         if fault.kind == "throttle":
-            return error_answer(ServiceError(fault["code"], "Rate exceeded.", fault["status"]),
-                                "json")
+            words = service.words
+            return error_answer(ServiceError(fault["code"] or words.throttled, "Rate exceeded.",
+                                             fault["status"] or words.throttled_status), "json")
         if fault.kind == "expired_token":
             return error_answer(ServiceError(
                 "ExpiredTokenException", "The security token included in the request is expired",
@@ -270,39 +272,40 @@ def record_message(code, message, shard, stream, account):
 
 # --- REWRITE -------------------------------------------------------------------------------------
 
-def _garbage(fault, body):
+def _garbage(fault, body, words):
     return {"binary": b"\x00\xff\xfe{]\x80 not what you asked for",
             "truncated": body[:max(1, len(body) * 2 // 3)],
             "html": b"<html><body>Welcome to the captive portal</body></html>",
             "empty": b""}[fault["form"]]
 
 
-def _wrong_count(fault, body):
+def _wrong_count(fault, body, words):
     members = json.loads(body)
-    records = members.get("Records")
+    records = members.get(words.entries)
     if isinstance(records, list):
         wanted = max(0, len(records) + fault["delta"])
-        members["Records"] = (records + records[-1:] * wanted)[:wanted]
+        members[words.entries] = (records + records[-1:] * wanted)[:wanted]
     return json.dumps(members).encode()
 
 
-def _null_members(_, body):
+def _null_members(_, body, words):
     members = json.loads(body)
-    members |= {name: None for name in ("FailedRecordCount", "EncryptionType", "Surprise")
+    members |= {name: None for name in (words.failed_count, "EncryptionType", "Surprise")
                 if not members.get(name)}
-    for record in members.get("Records") or []:
-        for name in ("SequenceNumber", "ShardId", "ErrorCode", "ErrorMessage", "Surprise"):
+    for record in members.get(words.entries) or []:
+        for name in (words.record_id, "ShardId", "ErrorCode", "ErrorMessage", "Surprise"):
             record.setdefault(name, None)
     return json.dumps(members).encode()
 
 
-_SURPRISES = {"": "", "A-Surprise": {"Records": [{"ErrorCode": "no", "deep": [[[{}]]]}]},
+_SURPRISES = {"": "", "A-Surprise": {"Records": [{"ErrorCode": "no", "deep": [[[{}]]]}],
+                                     "RequestResponses": [{"ErrorCode": "no"}]},
               "Number": -1.5e300, "Truth": True, "Text": "\\\"\u2028\u00e9\U0001f600\x01]}"}
 
 
-def _extra_members(_, body):
+def _extra_members(_, body, words):
     members = json.loads(body)
-    for record in members.get("Records") or []:
+    for record in members.get(words.entries) or []:
         known = dict(record)
         record.clear()
         record.update(_SURPRISES | known | {"Z-Surprise": [None, {"ShardId": "x"}]})

@@ -9,7 +9,7 @@ import json
 import secrets
 from urllib.parse import unquote
 
-from messages import Answer, Refused
+from messages import ANY_WORDS, Answer, Refused
 
 TOKEN_PATH = "/latest/api/token"
 DOCUMENT_PATH = "/latest/dynamic/instance-identity/document"
@@ -33,6 +33,7 @@ META = {
 class Imds:
     name = "imds"
     error_form = "html"
+    words = ANY_WORDS
 
     def __init__(self):
         self.document, self.tags, self.meta = dict(DOCUMENT), dict(TAGS), dict(META)

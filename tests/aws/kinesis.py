@@ -14,7 +14,7 @@ from bisect import bisect_left
 import json11
 from faults import record_message
 from json11 import invalid, structure, text, truth, whole, wrong_type
-from messages import ServiceError
+from messages import ServiceError, Words
 from stream import HASH_KEYS, MAX_RECORD_KIB, Limits, Stream, hash_of
 
 TARGET = "Kinesis_20131202."
@@ -41,12 +41,18 @@ FILTER_TYPES = ("AFTER_SHARD_ID", "AT_TRIM_HORIZON", "FROM_TRIM_HORIZON", "AT_LA
                 "AT_TIMESTAMP", "FROM_TIMESTAMP")
 
 
+WORDS = Words(put="PutRecords", failed_count="FailedRecordCount", entries="Records",
+              record_id="SequenceNumber", throttled="ProvisionedThroughputExceededException",
+              throttled_status=400)
+
+
 class Kinesis:
     """The service.  Calls are parsed in their own threads and stored one by one, under the lock
     of the store."""
 
     name = "kinesis"            # also the service in a signature's scope
     error_form = "json"
+    words = WORDS
 
     def __init__(self, region, store, faults, limits=None):
         self.region = region
@@ -71,7 +77,7 @@ class Kinesis:
     def perform(self, request, operation):
         members = json11.members_of(request.body)
         answer = json11.answer_of(OPERATIONS[operation](self, members))
-        if operation == "PutRecords" and not answer.body.startswith(b'{"FailedRecordCount":0,'):
+        if operation == WORDS.put and not answer.body.startswith(b'{"FailedRecordCount":0,'):
             answer.outcome = "partial"
         return answer
 
@@ -151,6 +157,29 @@ class Kinesis:
             told["NextToken"] = _token(stream=page[-1].name)
         return told
 
+    def change_stream(self, name, auto=None, max_record_kib=None):
+        """What an administrator may change while records flow."""
+        stream = self._stream({"StreamName": name})
+        with self.lock:
+            if max_record_kib is not None:
+                stream.max_record_kib = _record_kib({"MaxRecordSizeInKiB": max_record_kib}, None)
+            if auto is not None:
+                stream.mode = "ON_DEMAND" if auto else stream.mode
+                stream.auto = auto
+
+    def limit_shard(self, name, index):
+        """The limits of one shard, from now on its own, to be set."""
+        with self.lock:
+            shards = self._stream({"StreamName": name}).shards
+            if not isinstance(index, int) or not 0 <= index < len(shards):
+                raise ServiceError("InvalidArgumentException", "no such shard")
+            limits = Limits()
+            shards[index].budget.limits = limits
+        return limits
+
+    def remove_stream(self, name):
+        self.delete_stream({"StreamName": name})
+
     # --- shards ---------------------------------------------------------------------------------
 
     def list_shards(self, members):
@@ -229,7 +258,7 @@ class Kinesis:
         _check_sizes(stream, blobs, keys)
         if truth(members, "DryRun"):
             raise _dry_run()
-        failed, entries = self._put("PutRecords", stream, blobs, keys, hashes)
+        failed, entries = self._put(WORDS.put, stream, blobs, keys, hashes)
         return ('{"FailedRecordCount":%d,"EncryptionType":"NONE","Records":[%s]}'
                 % (failed, ",".join(entries))).encode()
 
@@ -252,7 +281,7 @@ class Kinesis:
 
     def _put(self, operation, stream, blobs, keys, hashes):
         """Stores what is not doomed and within budget: (failed, the answer's entries as text)."""
-        doomed = self._faults.doom(operation, blobs)
+        doomed = self._faults.doom(self, operation, blobs)
         entries, accepted, shards, places = [], [], [], []
         wall = time.time()
         with self.lock:
@@ -261,9 +290,8 @@ class Kinesis:
                 shard = stream.shard_for(hash_key)
                 if i in doomed:
                     entries.append(_failure(*doomed[i], shard, stream))
-                elif self.limits and not shard.budget.take(len(blobs[i]) + len(keys[i])):
-                    entries.append(_failure("ProvisionedThroughputExceededException", None, shard,
-                                            stream))
+                elif not shard.budget.take(len(blobs[i]) + len(keys[i])):
+                    entries.append(_failure(WORDS.throttled, None, shard, stream))
                 else:
                     shard.count = place = shard.count + 1
                     if self._store.keep:

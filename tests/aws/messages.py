@@ -69,6 +69,23 @@ class ServiceError(Exception):
         self.form = form
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a service calls the things that faults meddle with."""
+
+    put: str                # the operation that takes many records
+    failed_count: str       # members of its answer …
+    entries: str
+    record_id: str          # … and of an entry
+    throttled: str          # the error, of a call or of a record …
+    throttled_status: int   # … and the status, if of a call
+
+
+# Of a service that has nothing of the kind.
+ANY_WORDS = Words(put="", failed_count="", entries="", record_id="",
+                  throttled="ThrottlingException", throttled_status=400)
+
+
 class Refused(Exception):
     """A fault that turned up in the middle of a call: nothing is stored, this is the answer."""
 

@@ -37,37 +37,43 @@ class Limits:
         return bool(self.shard_bytes or self.shard_records)
 
 
-class Budget:
-    """What one shard takes per second: two token buckets of one second's worth.
+class Bucket:
+    """A token bucket of one second's worth, full when it is first asked; 0 per second: no limit.
 
-    A record larger than the bucket passes when the bucket is full and leaves a debt, since the
+    What is larger than the bucket passes when the bucket is full and leaves a debt, since the
     service lets large records burst and holds only the average."""
 
+    def __init__(self):
+        self._level = float("inf")
+        self._at = 0.0
+
+    def has(self, size, per_s):
+        if not per_s:
+            return True
+        now = time.monotonic()
+        self._level = min(per_s, self._level + (now - self._at) * per_s)
+        self._at = now
+        return self._level >= min(size, per_s)
+
+    def take(self, size, per_s):
+        if not self.has(size, per_s):
+            return False
+        self._level -= size if per_s else 0
+        return True
+
+
+class Budget:
+    """What one shard takes per second."""
+
     def __init__(self, limits):
-        self._limits = limits
-        self._bytes = limits.shard_bytes
-        self._records = limits.shard_records
-        self._at = time.monotonic()
+        self.limits = limits
+        self._bytes, self._records = Bucket(), Bucket()
 
     def take(self, size):
         """True if the shard takes one more record of `size` bytes now."""
-        limits = self._limits
-        if not limits:
-            return True
-        now = time.monotonic()
-        passed, self._at = now - self._at, now
-        per_s, records_per_s = limits.shard_bytes, limits.shard_records
-        if per_s:
-            self._bytes = min(per_s, self._bytes + passed * per_s)
-        if records_per_s:
-            self._records = min(records_per_s, self._records + passed * records_per_s)
-        if per_s and self._bytes < min(size, per_s) or records_per_s and self._records < 1:
-            return False
-        if per_s:
-            self._bytes -= size
-        if records_per_s:
-            self._records -= 1
-        return True
+        return (not self.limits or self._records.has(1, self.limits.shard_records)
+                and self._bytes.take(size, self.limits.shard_bytes)
+                and self._records.take(1, self.limits.shard_records))
 
 
 class Shard:
@@ -144,6 +150,11 @@ class Stream:
     def shard(self, shard_id):
         """The shard of that name, or None."""
         return next((shard for shard in self.shards if shard.id == shard_id), None)
+
+    def describe_record(self, shard, place, second):
+        """(shard, sequence number) of the place-th record of a shard, as texts."""
+        shard = self.shards[shard]
+        return shard.id, str(shard.sequence(place, second))
 
     def split(self, shard, at):
         """Cuts an open shard in two; `at` is the first hash key of the upper one."""

@@ -31,6 +31,7 @@ from messages import Request        # noqa: E402
 KEY_ID, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 TOKEN = "token+of/a=session"
 ALL_HASH_KEYS = 1 << 128
+TARGETS = {"kinesis": "Kinesis_20131202.", "firehose": "Firehose_20150804."}
 
 
 class Client:
@@ -49,13 +50,13 @@ class Client:
             self.http = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
 
     def request(self, operation, body, key_id=KEY_ID, secret=SECRET, region="us-east-1",
-                service="kinesis", token=None, when=None, change=None):
-        """Sends a signed call; `change(request)` may spoil it after signing."""
+                service="kinesis", to="kinesis", token=None, when=None, change=None):
+        """Sends a signed call to `to`; `change(request)` may spoil it after signing."""
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
         request = Request("POST", "/", [("host", "127.0.0.1:%d" % self.port),
                                         ("content-type", "application/x-amz-json-1.1"),
-                                        ("x-amz-target", "Kinesis_20131202." + operation)], body)
+                                        ("x-amz-target", TARGETS[to] + operation)], body)
         sigv4.sign(request, key_id, secret, region, service, token, when)
         if change is not None:
             change(request)
@@ -79,6 +80,15 @@ class Client:
 
     def put(self, *lines, stream="s"):
         return self.call("PutRecords", put_body(*lines, stream=stream))
+
+    def fire(self, *lines, stream="d", **members):
+        """PutRecordBatch of Firehose."""
+        records = [{"Data": base64.b64encode(line).decode()} for line in lines]
+        return self.call("PutRecordBatch", {"DeliveryStreamName": stream, "Records": records}
+                         | members, service="firehose", to="firehose")
+
+    def hose(self, operation, **members):
+        return self.call(operation, members, service="firehose", to="firehose")
 
     def control(self, method, path, value=None):
         self.http.request(method, "/_control/" + path,
@@ -136,6 +146,7 @@ def start():
 @pytest.fixture(scope="module")
 def shared():
     one = Running("--stream", "s", "--stream", "wide:4", "--stream", "free:2:auto",
+                  "--delivery-stream", "d",
                   "--key", "%s:%s" % (KEY_ID, SECRET), "--key", "ASIAEXAMPLE:secret:" + TOKEN,
                   "--seed", "7")
     yield one
@@ -441,6 +452,146 @@ def test_budgets(start):
     assert (status, told["__type"]) == (400, "ProvisionedThroughputExceededException")
     client.control("POST", "budgets", {"shard_bytes": 0, "shard_records": 0})
     assert client.good("PutRecords", **put_body(*[b"x" * 2000] * 500))["FailedRecordCount"] == 0
+
+
+def test_budget_of_one_shard(start):
+    client = start("--stream", "s:2").client()
+    client.control("POST", "budgets", {"stream": "s", "shard": 0, "shard_records": 10})
+    told = client.good("PutRecords", **put_body(*[b"x"] * 100, keys=["a", "b"] * 50))
+    assert 38 <= told["FailedRecordCount"] <= 40
+    assert all("ErrorCode" not in entry for entry in told["Records"][1::2])
+
+
+def test_a_stream_changes(client):
+    client.control("POST", "streams", {"name": "soft"})
+    try:
+        assert client.put(b"x" * (2 * MIB - 1), stream="soft")[0] == 400
+        client.control("POST", "stream", {"name": "soft", "max_record_kib": 2048, "auto": True})
+        assert client.put(b"x" * (2 * MIB - 1), stream="soft")[0] == 200
+        told = client.good("DescribeStreamSummary", StreamName="soft")["StreamDescriptionSummary"]
+        assert (told["MaxRecordSizeInKiB"], told["RecordDistributionStrategy"]) == (2048, "AUTO")
+        arn = told["StreamARN"]
+        assert client.raw("UpdateMaxRecordSize", {"StreamARN": arn, "MaxRecordSizeInKiB": 10240}
+                          )[0] == 200
+        assert client.put(b"x" * (10 * MIB - 1), stream="soft")[0] == 200
+    finally:
+        client.control("DELETE", "streams?name=soft")
+    assert client.put(b"x", stream="soft")[1]["__type"] == "ResourceNotFoundException"
+
+
+# --- Firehose ------------------------------------------------------------------------------------
+
+def test_what_is_fired_is_kept(client):
+    lines = [b"line %d\n" % i for i in range(20)] + [b"", bytes(range(256))]
+    status, told = client.fire(*lines)
+    assert (status, told["FailedPutCount"], told["Encrypted"]) == (200, 0, False)
+    ids = [entry.pop("RecordId") for entry in told["RequestResponses"]]
+    assert len(set(ids)) == len(lines) and not any(told["RequestResponses"])
+    assert client.stored(stream="d") == lines
+    assert client.hose("PutRecord", DeliveryStreamName="d", Record={"Data": "eA=="})[0] == 200
+    assert client.stored(stream="d") == lines + [b"x"]
+
+
+def test_firehose_has_its_own_signature(client):
+    body = {"DeliveryStreamName": "d", "Records": [{"Data": "eA=="}]}
+    for service, target in (("kinesis", "firehose"), ("firehose", "kinesis")):
+        status, told = client.call("PutRecordBatch" if target == "firehose" else "PutRecords",
+                                   body, service=service, to=target)
+        assert (status, told["__type"]) == (400, "InvalidSignatureException")
+        assert "correct service: '%s'" % target in told["message"]
+
+
+def fire_body(*lines, **members):
+    return {"DeliveryStreamName": "d", "Records": [{"Data": base64.b64encode(line).decode()}
+                                                   for line in lines]} | members
+
+
+FIRE_LIMITS = [
+    ("500 records", fire_body(*[b"x"] * 500), None),
+    ("501 records", fire_body(*[b"x"] * 501), "ValidationException"),
+    ("no records", fire_body(), "ValidationException"),
+    ("records missing", {"DeliveryStreamName": "d"}, "ValidationException"),
+    ("records null", fire_body(Records=None), "ValidationException"),
+    ("records a text", fire_body(Records="x"), "SerializationException"),
+    ("no stream", fire_body(b"x", DeliveryStreamName=None), "ValidationException"),
+    ("stream missing", fire_body(b"x", DeliveryStreamName="nobody"), "ResourceNotFoundException"),
+    ("stream name", fire_body(b"x", DeliveryStreamName="a/b"), "ValidationException"),
+    ("long stream name", fire_body(b"x", DeliveryStreamName="d" * 65), "ValidationException"),
+    ("largest record", fire_body(b"x" * 1024000), None),
+    ("record too large", fire_body(b"x" * 1024001), "ValidationException"),
+    ("largest request", fire_body(*[b"x" * 1000000] * 4, b"x" * 194304), None),
+    ("request too large", fire_body(*[b"x" * 1000000] * 4, b"x" * 194305),
+     "InvalidArgumentException"),
+    ("data missing", fire_body(Records=[{}]), "ValidationException"),
+    ("data a number", fire_body(Records=[{"Data": 1}]), "SerializationException"),
+    ("data unpadded", fire_body(Records=[{"Data": "eA"}]), "SerializationException"),
+    ("a record a text", fire_body(Records=["eA=="]), "SerializationException"),
+    ("unknown members", fire_body(b"x", Surprise=[1]), None),
+]
+
+
+@pytest.mark.parametrize("body,code", [story[1:] for story in FIRE_LIMITS],
+                         ids=[story[0] for story in FIRE_LIMITS])
+def test_limit_of_firehose(client, body, code):
+    status, told = client.hose("PutRecordBatch", **body)
+    assert (status, told.get("__type")) == (400 if code else 200, code)
+    assert len(client.stored()) == (0 if code else len(body["Records"]))
+
+
+def test_life_of_a_delivery_stream(client):
+    status, told = client.hose("CreateDeliveryStream", DeliveryStreamName="brief")
+    assert status == 200 and told["DeliveryStreamARN"].endswith(":deliverystream/brief")
+    assert client.hose("CreateDeliveryStream", DeliveryStreamName="brief")[1]["__type"] == \
+        "ResourceInUseException"
+    told = client.hose("DescribeDeliveryStream", DeliveryStreamName="brief")[1]
+    assert told["DeliveryStreamDescription"]["DeliveryStreamType"] == "DirectPut"
+    assert told["DeliveryStreamDescription"]["DeliveryStreamStatus"] == "ACTIVE"
+    assert client.hose("ListDeliveryStreams")[1]["DeliveryStreamNames"] == ["brief", "d"]
+    assert client.fire(b"x", stream="brief")[0] == 200
+    client.control("DELETE", "delivery_streams?name=brief")
+    assert client.fire(b"x", stream="brief")[1]["__type"] == "ResourceNotFoundException"
+    client.control("POST", "delivery_streams", {"name": "brief", "kind": "KinesisStreamAsSource"})
+    status, told = client.fire(b"x", stream="brief")
+    assert (status, told["__type"]) == (400, "InvalidArgumentException")
+    assert client.hose("DeleteDeliveryStream", DeliveryStreamName="brief") == (200, {})
+    assert client.hose("Fly")[1]["__type"] == "UnknownOperationException"
+
+
+def test_budgets_of_a_delivery_stream(start):
+    client = start("--delivery-stream", "d", "--stream-records", "100").client()
+    told = client.fire(*[b"x"] * 200)[1]
+    failed = [entry for entry in told["RequestResponses"] if "ErrorCode" in entry]
+    assert told["FailedPutCount"] == len(failed) and 90 <= len(failed) <= 100
+    assert failed[0] == {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."}
+    client.control("POST", "delivery_budgets", {"stream_requests": 2})
+    told = [client.fire(b"x") for _ in range(4)]
+    assert [status for status, _ in told[:2]] == [200, 200]
+    assert (told[3][0], told[3][1]["__type"]) == (503, "ServiceUnavailableException")
+    client.control("POST", "delivery_budgets", {"stream_bytes": 1000})
+    assert client.fire(*[b"x" * 600] * 3)[1]["FailedPutCount"] == 2
+    client.control("POST", "delivery_budgets", {})
+    assert client.fire(*[b"x" * 600] * 3)[1]["FailedPutCount"] == 0
+
+
+def test_faults_speak_of_firehose(client):
+    trouble(client, "partial", indexes=[1])
+    _, told = client.fire(b"a", b"b", b"c")
+    assert told["FailedPutCount"] == 1 and told["RequestResponses"][1] == {
+        "ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."}
+    assert client.stored() == [b"a", b"c"]
+    trouble(client, "throttle")
+    status, told = client.fire(b"d")
+    assert (status, told["__type"]) == (503, "ServiceUnavailableException")
+    trouble(client, "wrong_count", delta=2)
+    assert len(client.fire(b"e")[1]["RequestResponses"]) == 3
+    trouble(client, "null_members")
+    _, told = client.fire(b"f")
+    assert told["FailedPutCount"] is None and told["RequestResponses"][0]["ErrorCode"] is None
+    trouble(client, "extra_members")
+    assert "Z-Surprise" in client.fire(b"g")[1]["RequestResponses"][0]
+    trouble(client, "error", pattern="poison", status=400, code="ValidationException")
+    assert client.fire(b"h", b"poison")[1]["__type"] == "ValidationException"
+    assert client.stored() == [b"a", b"c", b"e", b"f", b"g"]
 
 
 # --- faults --------------------------------------------------------------------------------------
