@@ -21,12 +21,13 @@ record := cri events fields java java_json java_regex java_text key mill mill_gr
           parse_syslog pattern recipe squeeze template typed when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
-ship   := aws_error batch client creds deliver endpoint http imds kinesis retry_after window
+ship   := aws_error batch client creds deliver endpoint firehose http imds kinesis put \
+          retry_after window
 keep   := checkpoint dead facts folders ledger state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
-          config_pairs config_rules config_texts explain flow flow_open flow_read flow_say guess import \
-          import_convert import_flow import_json import_read judge judge_lines lane log look \
-          loop mistakes morgue outfit patience scribe setup sheet units
+          config_pairs config_rules config_texts explain flow flow_open flow_read flow_say \
+          guess import import_convert import_flow import_json import_read judge judge_lines \
+          lane log look loop mistakes morgue outfit patience scribe setup sheet units
 
 unit  := arena backoff base64 batch buf checkpoint config crc32c dead deliver digest encoding \
          endpoint escape events fields flow follower generation glob heap imds java java_regex \

@@ -21,7 +21,8 @@ int mill_new(const struct mill_settings *s, struct mill **ret)
         return -ENOMEM;
     m->settings = *s;
     /* A joined record stays below what a record may be even if compressing makes it longer. */
-    m->settings.join_bytes = MIN(s->join_bytes, mill_fill_max(m, KEY_BYTES_MAX));
+    m->settings.join_bytes =
+        MIN(s->join_bytes, mill_fill_max(m, s->key == MILL_KEY_NONE ? 0 : KEY_BYTES_MAX));
     m->waits = events_join(&s->events) || s->join_bytes > 0;
     buf_init(&m->decoded, 2 * most);
     buf_init(&m->joined, most);

@@ -39,6 +39,7 @@ enum mill_key {
     MILL_KEY_FILE,
     MILL_KEY_FIELD, /* the text names it; in objects within objects by a path, as in "user.id" */
     MILL_KEY_REGEX, /* the pattern's first group, or all that it matches if it has none */
+    MILL_KEY_NONE,  /* the service knows no keys: of length 0, and no JSON string */
 };
 
 enum mill_oversize {
@@ -116,14 +117,13 @@ struct mill_piece {
     uint64_t offset, end; /* of the bytes */
     enum recipe_verdict verdict;
     enum recipe_drop drop;
-    const char *reason; /* rest of a sentence, if it is not sent; or NULL */
-    struct slice plain; /* the record before it was compressed */
-    struct slice record;
-        /* SEND and DEAD; good until the call returns */ /* SEND and DEAD; good until the call returns */
-    const struct key *key;                               /* SEND */
-    uint32_t events;                                     /* how many are in it */
-    bool with_carry;                                     /* the carry is in it */
-    const struct fields *fields;                         /* of the event, or NULL */
+    const char *reason;               /* rest of a sentence, if it is not sent; or NULL */
+    struct slice plain;               /* the record before it was compressed */
+    struct slice record;              /* SEND and DEAD; good until the call returns */
+    const struct key *key;            /* SEND */
+    uint32_t events;                  /* how many are in it */
+    bool with_carry;                  /* the carry is in it */
+    const struct fields *fields;      /* of the event, or NULL */
     const struct mill_notice *notice; /* what there is to say of it; NULL for several events */
 };
 

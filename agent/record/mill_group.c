@@ -115,6 +115,7 @@ bool mill_choose_key(struct run *run, const struct recipe_result *result)
     switch (s->key) {
     case MILL_KEY_CONST:
     case MILL_KEY_FILE:
+    case MILL_KEY_NONE:
         return false;
     case MILL_KEY_HASH:
     case MILL_KEY_RANDOM:
@@ -143,6 +144,8 @@ static void finish_key(struct mill *m, struct slice record, struct key *k)
     const struct mill_settings *s = &m->settings;
     char hex[DIGEST_MD5_HEX_LEN];
 
+    if (s->key == MILL_KEY_NONE)
+        return;
     if (s->key == MILL_KEY_HASH && digest_md5_hex(s->digest, record, hex) == 0)
         key_of_text((struct slice){hex, sizeof hex}, k);
     else if (s->key == MILL_KEY_HASH || s->key == MILL_KEY_RANDOM || k->json_len == 0)

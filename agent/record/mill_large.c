@@ -156,7 +156,8 @@ static int split(struct run *run, struct slice text, bool ends, uint64_t begin, 
 
     (void)snprintf(id, sizeof id, "%016" PRIx64 "-%" PRIu64,
                    digest_hash64(s->digest, run->in->place.file) ^ s->seed, begin);
-    if (s->key == MILL_KEY_RANDOM || s->key == MILL_KEY_HASH || m->key.json_len == 0)
+    if (s->key != MILL_KEY_NONE &&
+        (s->key == MILL_KEY_RANDOM || s->key == MILL_KEY_HASH || m->key.json_len == 0))
         key_of_text(slice_of(id), &m->key);
     run->keyed = true;
     r = send_parts(run, text, ends, id, number);

@@ -179,7 +179,22 @@ static void clear_all(bool in_flow, void *base)
 static void flow_done(struct config_flow *f)
 {
     clear_all(true, f);
+    free(f->destination);
     free(f->where_file);
+}
+
+/* A colon is in no stream's name, and an ARN does not begin so. */
+static int name_destination(struct config_flow *f)
+{
+    const char *name = f->stream != NULL ? f->stream : f->stream_arn;
+
+    if (name != NULL)
+        f->destination = strdup(name);
+    else if (f->delivery_stream == NULL)
+        return 0; /* which is a mistake, and told */
+    else if (asprintf(&f->destination, "firehose:%s", f->delivery_stream) < 0)
+        f->destination = NULL;
+    return f->destination != NULL ? 0 : -ENOMEM;
 }
 
 static void check_name(const struct walk *w, const config_setting_t *s)
@@ -232,7 +247,7 @@ static void read_flow(const struct walk *root, const config_setting_t *s, unsign
             flow.parse.format = PARSE_REGEX;
         config_rules_check(&flow, s, w.wrong, &w.scene);
         check_name(&w, s);
-        kept = flow_append(root->load->config, &flow) == 0;
+        kept = name_destination(&flow) == 0 && flow_append(root->load->config, &flow) == 0;
     }
     free(w.wrong);
     if (!kept) {

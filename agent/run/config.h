@@ -121,6 +121,8 @@ struct config_flow {           /* owns its texts */
     char *stream;        /* a name, or NULL; exactly one of the three is given */
     char *stream_arn;
     char *delivery_stream; /* Firehose */
+    char *destination;     /* what messages and directories call it: the name or ARN that is given,
+                            * "firehose:NAME" of Firehose, whose names may be a stream's too */
     struct {
         char *start, *proceed, *end; /* patterns or NULL; "continue" is a word of C */
         uint64_t timeout_ms;
@@ -173,7 +175,7 @@ struct config { /* owns everything */
     uint32_t lanes;
     uint64_t drain_timeout_ms;
     struct {
-        char *kinesis; /* URL or NULL */
+        char *kinesis, *firehose; /* URL or NULL */
     } endpoint;
     struct {
         char *access_key_id, *secret_access_key, *session_token; /* each NULL if absent */

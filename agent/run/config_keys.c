@@ -104,6 +104,8 @@ static const struct config_key global_keys[] = {
      .meaning = "how long a stop may wait for answers that are still out"},
     {"endpoint.kinesis", CONFIG_TEXT, AT(endpoint.kinesis), NULL, 1, 1024,
      .meaning = "URL to use instead of the region's own", .judge = judge_endpoint},
+    {"endpoint.firehose", CONFIG_TEXT, AT(endpoint.firehose), NULL, 1, 1024,
+     .meaning = "the same for Firehose", .judge = judge_endpoint},
     {"credentials.access_key_id", CONFIG_TEXT, AT(credentials.access_key_id), NULL, 1, 128,
      .meaning = "id of the access key", .judge = judge_access_key_id},
     {"credentials.secret_access_key", CONFIG_TEXT, AT(credentials.secret_access_key), NULL, 1, 256,

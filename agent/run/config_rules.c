@@ -4,17 +4,14 @@
 #include "run/config.h"
 #include "run/config_key.h"
 #include "run/judge.h"
+#include "ship/firehose.h"
 #include "util.h"
 
 #include <libconfig.h>
 #include <stdint.h>
 #include <string.h>
 
-enum {
-    FIREHOSE_RECORD_MAX = 1000 * 1024,    /* PutRecordBatch, API reference: one record's data */
-    FIREHOSE_BYTES_MAX = 4 * 1024 * 1024, /* same page: one request */
-    GZIP_LEVEL_MAX = 9,
-};
+enum { GZIP_LEVEL_MAX = 9 };
 
 /* --- what the rules ask --------------------------------------------------------------------- */
 
@@ -105,7 +102,7 @@ static bool joins(const struct config_flow *f)
 
 static bool join_fits(const struct config_flow *f)
 {
-    return f->delivery_stream == NULL || f->join_bytes <= FIREHOSE_RECORD_MAX;
+    return f->delivery_stream == NULL || f->join_bytes <= firehose_service.record_max;
 }
 
 static bool compresses(const struct config_flow *f)
@@ -123,9 +120,14 @@ static bool key_is_there(const struct config_flow *f)
     return f->key_kind != CONFIG_KEY_FIELD || parses(f);
 }
 
+static bool has_keys(const struct config_flow *f)
+{
+    return f->delivery_stream == NULL;
+}
+
 static bool batch_fits(const struct config_flow *f)
 {
-    return f->delivery_stream == NULL || f->batch_bytes <= FIREHOSE_BYTES_MAX;
+    return f->delivery_stream == NULL || f->batch_bytes <= firehose_service.bytes_max;
 }
 
 /* --- the rules ------------------------------------------------------------------------------ */
@@ -188,6 +190,8 @@ static const struct rule {
      "is given without compress; add compress = \"gzip\" or \"zstd\", or remove it"},
     {"compress_level", level_fits, "compress_level compress",
      "is out of range for gzip; give a value from 0 to 9"},
+    {"key", has_keys, "delivery_stream",
+     "is given for a delivery stream, but Firehose has no partition keys; remove it"},
     {"key", key_is_there, "key " PARSERS,
      "asks for a field, but nothing is parsed; add parse = { format = \"...\"; }"},
     {"batch.bytes", batch_fits, "batch.bytes delivery_stream",

@@ -575,8 +575,7 @@ static int prepare(struct explain *x, const char *file)
     outfit_free(x->outfit);
     x->outfit = NULL;
     x->flow = flow;
-    x->record_max = flow->delivery_stream != NULL ? OUTFIT_FIREHOSE_RECORD_MAX
-                                                  : (size_t)kinesis_service.record_max;
+    x->record_max = (size_t)outfit_service(flow)->record_max;
     x->reader.line_max = x->record_max;
     r = outfit_new(flow, x->record_max, x->digest, &x->random, &x->outfit, &e);
     if (r == 0)

@@ -186,12 +186,13 @@ static int flow_new_deliver(struct flow *f)
     const struct config_flow *c = f->config;
     const struct deliver_settings settings = {
         .flow = c->name,
-        .stream = c->stream != NULL ? c->stream : c->stream_arn,
-        .stream_name = slice_of(c->stream),
+        .stream = c->destination,
+        .stream_name = slice_of(c->delivery_stream != NULL ? c->delivery_stream : c->stream),
         .stream_arn = slice_of(c->stream_arn),
         .service = f->service,
         .limits = {MIN(c->batch_records, f->service->records_max),
-                   MIN(c->batch_bytes, f->service->bytes_max), KEY_JSON_MAX},
+                   MIN(c->batch_bytes, f->service->bytes_max),
+                   f->service->key_units_max > 0 ? KEY_JSON_MAX : 0},
         .linger_ms = (uint32_t)c->batch_linger_ms,
         .in_flight_max = c->max_in_flight,
     };

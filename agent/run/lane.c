@@ -10,11 +10,13 @@
 #include "run/log.h"
 #include "run/loop.h"
 #include "run/morgue.h"
+#include "run/outfit.h"
 #include "run/patience.h"
 #include "run/scribe.h"
 #include "run/version.h"
 #include "ship/client.h"
 #include "ship/creds.h"
+#include "ship/firehose.h"
 #include "ship/http.h"
 #include "ship/imds.h"
 #include "ship/kinesis.h"
@@ -35,6 +37,9 @@ enum {
     LANE_OTHER_FDS = 48, /* sockets, inotify, our own files, and those open for a moment */
 };
 
+/* A lane has a client for each that a flow sends to. */
+static const struct service *const lane_services[] = {&kinesis_service, &firehose_service};
+
 struct lane {
     const struct config *config;
     struct world world;
@@ -42,8 +47,8 @@ struct lane {
     struct watch *watch;
     struct scribe *scribe;
     struct http *http;
-    struct client *client;
-    struct imds *imds; /* NULL if no flow needs it */
+    struct client *clients[ARRAY_LEN(lane_services)]; /* NULL where no flow needs it */
+    struct imds *imds;                                /* NULL if no flow needs it */
     struct digest *digest;
     struct random random;
     struct reader reader;
@@ -177,7 +182,52 @@ static size_t lane_file_limit(void)
                                              : MAX(soft / 4, (size_t)4);
 }
 
-static int lane_new_client(struct lane *l)
+/* Which of lane_services a flow sends to. */
+static size_t lane_service(const struct config_flow *c)
+{
+    const struct service *service = outfit_service(c);
+    size_t i = 0;
+
+    while (lane_services[i] != service)
+        i++;
+    return i;
+}
+
+/* Where a service is spoken to: as configured, else in the region. */
+static int lane_find_endpoint(const struct config *c, const struct service *s, struct endpoint *ret)
+{
+    bool firehose = s == &firehose_service;
+    const char *key = firehose ? "endpoint.firehose" : "endpoint.kinesis";
+    const char *url = firehose ? c->endpoint.firehose : c->endpoint.kinesis;
+    int r = url != NULL ? endpoint_from_url(slice_of(url), ret)
+                        : endpoint_of_region(slice_of(s->signing_name), slice_of(c->region), ret);
+
+    if (r < 0)
+        log_error("%s '%s': %s", url != NULL ? key : "region", url != NULL ? url : c->region,
+                  strerrordesc_np(-r));
+    return r;
+}
+
+static int lane_new_http(struct lane *l)
+{
+    const struct http_settings settings = {.ca_file = l->config->tls.ca_file,
+                                           .user_agent = KINETAIL_AGENT};
+    size_t calls = 1; /* the instance's metadata */
+    int r;
+
+    if (l->world.transport != NULL)
+        return 0;
+    for (size_t i = 0; i < l->config->flow_count; i++)
+        calls += l->config->flows[i].max_in_flight;
+    r = http_new(l->loop, &settings, &l->http);
+    if (r == 0)
+        r = http_reserve(l->http, calls);
+    if (r < 0)
+        log_error("http: libcurl cannot be set up: %s", strerrordesc_np(-r));
+    return r;
+}
+
+static int lane_new_clients(struct lane *l)
 {
     const struct config *c = l->config;
     const struct creds configured = {
@@ -185,39 +235,36 @@ static int lane_new_client(struct lane *l)
         .secret_access_key = slice_of(c->credentials.secret_access_key),
         .session_token = slice_of(c->credentials.session_token),
     };
-    const struct http_settings http = {.ca_file = c->tls.ca_file, .user_agent = KINETAIL_AGENT};
-    struct client_settings client = {.region = slice_of(c->region),
-                                     .service = slice_of(kinesis_service.signing_name)};
     struct creds found;
     const char *why;
-    size_t calls = 0;
     int r;
 
     if (creds_find(&configured, &found, &why) < 0) {
         log_error("credentials: %s", why);
         return -EKEYREVOKED;
     }
-    client.access_key_id = found.access_key_id;
-    client.secret_access_key = found.secret_access_key;
-    client.session_token = found.session_token;
-    if (c->endpoint.kinesis != NULL)
-        r = endpoint_from_url(slice_of(c->endpoint.kinesis), &client.endpoint);
-    else
-        r = endpoint_of_region(client.service, client.region, &client.endpoint);
-    if (r < 0) {
-        log_error("%s '%s': %s", c->endpoint.kinesis != NULL ? "endpoint.kinesis" : "region",
-                  c->endpoint.kinesis != NULL ? c->endpoint.kinesis : c->region,
-                  strerrordesc_np(-r));
-        return r;
+    r = lane_new_http(l);
+    for (size_t i = 0; i < c->flow_count && r == 0; i++) {
+        size_t n = lane_service(&c->flows[i]);
+        struct client_settings settings = {
+            .region = slice_of(c->region),
+            .service = slice_of(lane_services[n]->signing_name),
+            .access_key_id = found.access_key_id,
+            .secret_access_key = found.secret_access_key,
+            .session_token = found.session_token,
+        };
+
+        if (l->clients[n] != NULL)
+            continue;
+        r = lane_find_endpoint(c, lane_services[n], &settings.endpoint);
+        if (r < 0)
+            break;
+        r = client_new(l->http != NULL ? http_transport(l->http) : l->world.transport,
+                       l->world.clock, &settings, &l->clients[n]);
+        if (r < 0)
+            log_error("%s: requests cannot be signed: %s", lane_services[n]->signing_name,
+                      strerrordesc_np(-r));
     }
-    if (l->world.transport != NULL)
-        return client_new(l->world.transport, l->world.clock, &client, &l->client);
-    for (size_t i = 0; i < c->flow_count; i++)
-        calls += c->flows[i].max_in_flight;
-    calls++; /* the instance's metadata */
-    if ((r = http_new(l->loop, &http, &l->http)) < 0 || (r = http_reserve(l->http, calls)) < 0 ||
-        (r = client_new(http_transport(l->http), l->world.clock, &client, &l->client)) < 0)
-        log_error("http: libcurl cannot be set up: %s", strerrordesc_np(-r));
     return r;
 }
 
@@ -255,9 +302,7 @@ static int lane_new_imds(struct lane *l)
 static int lane_morgue(struct lane *l, const struct state *state, const struct config_flow *c,
                        struct morgue **ret)
 {
-    const char *name = c->stream != NULL       ? c->stream
-                       : c->stream_arn != NULL ? c->stream_arn
-                                               : c->delivery_stream;
+    const char *name = c->destination;
     int r;
 
     *ret = NULL;
@@ -288,7 +333,6 @@ static int lane_new_flows(struct lane *l, const struct state *state)
         .random = &l->random,
         .reader = &l->reader,
         .descriptors = &l->descriptors,
-        .client = l->client,
         .imds = l->imds,
         .patience = &l->patience,
         .checkpoint = l->checkpoint,
@@ -307,16 +351,11 @@ static int lane_new_flows(struct lane *l, const struct state *state)
         const struct config_flow *c = &l->config->flows[i];
         int r;
 
-        if (c->delivery_stream != NULL) {
-            log_error("flow %s: delivery_stream '%s': this version sends to Kinesis Data Streams "
-                      "only (stream or stream_arn); explain shows what Firehose would get",
-                      c->name, c->delivery_stream);
-            return -EOPNOTSUPP;
-        }
+        place.client = l->clients[lane_service(c)];
         r = lane_morgue(l, state, c, &place.morgue);
         if (r < 0)
             return r;
-        r = flow_new(c, &kinesis_service, &place, &l->flows[i]);
+        r = flow_new(c, outfit_service(c), &place, &l->flows[i]);
         if (r < 0) {
             if (r != -ECANCELED) /* which was said, with the setting */
                 log_error("flow %s: %s", c->name, strerrordesc_np(-r));
@@ -370,7 +409,7 @@ int lane_new(const struct config *config, const struct state *state, const struc
                   r == -EMFILE ? "; raise fs.inotify.max_user_instances" : "");
         goto out;
     }
-    if ((r = lane_new_client(l)) < 0 || (r = lane_new_imds(l)) < 0 ||
+    if ((r = lane_new_clients(l)) < 0 || (r = lane_new_imds(l)) < 0 ||
         (r = lane_new_flows(l, state)) < 0)
         goto out;
     *ret = l;
@@ -395,7 +434,8 @@ void lane_free(struct lane *l)
         (void)checkpoint_job_end(l->checkpoint);
     checkpoint_close(l->checkpoint);
     imds_free(l->imds);
-    client_free(l->client);
+    for (size_t i = 0; i < ARRAY_LEN(l->clients); i++)
+        client_free(l->clients[i]);
     http_free(l->http);
     watch_free(l->watch);
     if (l->loop != NULL) {

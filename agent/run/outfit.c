@@ -8,6 +8,8 @@
 #include "record/when.h"
 #include "record/zone.h"
 #include "run/config.h"
+#include "ship/firehose.h"
+#include "ship/kinesis.h"
 #include "util.h"
 
 #include <errno.h>
@@ -362,6 +364,10 @@ static int make_key(struct outfit *o)
     const struct config_flow *c = o->config;
     struct mill_settings *s = &o->mill_settings;
 
+    if (outfit_service(c)->key_units_max == 0) {
+        s->key = MILL_KEY_NONE;
+        return 0;
+    }
     s->key = kinds[c->key_kind];
     s->key_text = slice_of(c->key_kind == CONFIG_KEY_HOST ? o->hostname : c->key_text);
     return c->key_kind == CONFIG_KEY_REGEX ? compile(o, "key", c->key_text, &s->key_pattern) : 0;
@@ -430,6 +436,11 @@ static int make_mill(struct outfit *o, size_t record_max, struct digest *digest,
     if (o->chain != NULL)
         java_chain_meter(o->chain, &o->work);
     return mill_new(s, &o->mill);
+}
+
+const struct service *outfit_service(const struct config_flow *c)
+{
+    return c->delivery_stream != NULL ? &firehose_service : &kinesis_service;
 }
 
 int outfit_new(const struct config_flow *c, size_t record_max, struct digest *digest,

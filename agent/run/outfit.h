@@ -14,16 +14,18 @@ struct digest;
 struct mill;
 struct outfit;
 struct random;
+struct service;
 
-enum {
-    OUTFIT_WHY_SIZE = 400,
-    OUTFIT_FIREHOSE_RECORD_MAX = 1000 * 1024, /* PutRecordBatch, API reference: bytes of a record */
-};
+enum { OUTFIT_WHY_SIZE = 400 };
 
 struct outfit_error { /* for a person */
     const char *key;  /* the setting: "redact[0].pattern" */
     char text[OUTFIT_WHY_SIZE];
 };
+
+/* The service that the flow sends to.  What it takes decides what records may be: without partition
+ * keys none is made, and Firehose, which puts nothing between records, gets each with a newline. */
+const struct service *outfit_service(const struct config_flow *c);
 
 /* Borrows everything until outfit_free.  `record_max`: bytes of a record with its key.  Gives *ret.
  * Errors: -EINVAL, with *ret_error; -ENOMEM. */

@@ -62,8 +62,8 @@ static const struct story {
     {REGION "flows = (\n{ " FLOW "\nbatch = { record = 1; } } );", 4, "flows[0].batch.record",
      "did you mean 'batch.records'?", 0},
     {REGION "spool = { limit = \"1GiB\"; };\n" FLOWS, 2, "spool", "not a setting of this", 0},
-    {REGION "endpoint = { firehose = \"https://x\"; };\n" FLOWS, 2, "endpoint.firehose",
-     "is not a setting", 0},
+    {REGION "endpoint = { kms = \"https://x\"; };\n" FLOWS, 2, "endpoint.kms", "is not a setting",
+     0},
 
     /* types */
     {REGION "lanes = \"1\";\n" FLOWS, 2, "lanes", "whole number, without quotes", 0},
@@ -460,6 +460,11 @@ static const struct story {
      "at most \"1000KiB\"", 0},
     {IN_FIREHOSE("batch = { bytes = \"5MiB\"; };"), 2, "flows[0].batch.bytes", "at most \"4MiB\"",
      0},
+    {IN_FIREHOSE("key = \"random\";"), 2, "flows[0].key", "no partition keys", 0},
+    {IN_FIREHOSE("\nkey = \"field:a\";"), 3, "flows[0].key", "no partition keys", 0},
+    {IN_FIREHOSE("join = \"kpl\";"), 2, "flows[0].join", "'kpl' is not in this version", 0},
+    {IN_FIREHOSE("\nstream_arn = \"arn:aws:kinesis:eu-west-1:123456789012:stream/x\";"), 2,
+     "flows[0].delivery_stream", "beside a Kinesis stream", 0},
 
     /* endpoints */
     {REGION "endpoint = { kinesis = \"kinesis:80\"; };\n" FLOWS, 2, "endpoint.kinesis",
@@ -590,6 +595,7 @@ static void test_defaults(void **state)
     assert_string_equal(f->stream, "s");
     assert_null(f->stream_arn);
     assert_null(f->delivery_stream);
+    assert_string_equal(f->destination, "s");
     assert_null(f->multiline.start);
     assert_null(f->multiline.proceed);
     assert_null(f->multiline.end);
@@ -698,8 +704,8 @@ static const char shaping[] = REGION
     "    { format = \"java_log\"; log = \"RFC3339SYSLOG\"; },\n"
     "    { format = \"java_metadata\"; metadata = \"{\\\"a\\\": [1]}\"; timestamp = true; },\n"
     "    { format = \"java_ec2_metadata\"; ttl = \"2h\"; }, { format = \"java_brackets\"; } );\n"
-    "  redact = [ ]; key = \"regex:(\\\\w+)\"; },\n"
-    "{ " REGEX_FLOW "} );\n";
+    "  redact = [ ]; },\n"
+    "{ " REGEX_FLOW "key = \"regex:(\\\\w+)\"; } );\n";
 
 static void check_pairs(const struct config_pairs *p)
 {
@@ -770,8 +776,7 @@ static void check_converts(const struct config_flow *f)
     const struct config_convert *c = f->convert.items;
 
     assert_string_equal(f->delivery_stream, "d.S-_1");
-    assert_int_equal(f->key_kind, CONFIG_KEY_REGEX);
-    assert_string_equal(f->key_text, "(\\w+)");
+    assert_string_equal(f->destination, "firehose:d.S-_1");
     assert_int_equal(f->convert.count, 7);
     assert_int_equal(c[0].format, CONFIG_JAVA_SINGLELINE);
     assert_true(!c[0].trim && c[0].escape_newline);
@@ -798,6 +803,8 @@ static void test_shaping(void **state)
     (void)state;
     check_first_shaping(&c->flows[0]);
     check_converts(&c->flows[1]);
+    assert_int_equal(c->flows[2].key_kind, CONFIG_KEY_REGEX);
+    assert_string_equal(c->flows[2].key_text, "(\\w+)");
     assert_int_equal(c->flows[2].parse.format, PARSE_REGEX);
     assert_string_equal(c->flows[2].parse.regex, "(a)(?:b)");
     config_free(c);
@@ -1288,7 +1295,7 @@ static void write_variant(const char *text, const char *const *on, bool *seen, s
 static const char *const variants[][12] = {
     {"endpoint.", "credentials.", "multiline.", "redact", "add", "output", "newline"},
     {"-stream", "stream_arn", "convert"},
-    {"-stream", "delivery_stream", "join=\"lines\"", "join_bytes", "compress=\"zstd\"",
+    {"-stream", "-key", "delivery_stream", "join=\"lines\"", "join_bytes", "compress=\"zstd\"",
      "compress_level"},
     {"parse.format=\"csv\"", "parse.fields", "parse.delimiter", "parse.types", "parse.time.",
      "parse.on_mismatch", "keep", "rename"},
