@@ -3,12 +3,15 @@
     aws_client.py URL create STREAM SHARDS         creates the stream and waits until it is there
     aws_client.py URL read STREAM COUNT FILE       reads the stream from its beginning till COUNT
                                                    records are there; FILE as the oracle reads it
-    aws_client.py URL user NAME                    a user who may do all with Kinesis, and a key
-                                                   for it: prints "ID SECRET"
+    aws_client.py URL deliver STREAM BUCKET        creates a bucket, and a delivery stream into it
+    aws_client.py URL fetch BUCKET FOLDER          all that is in the bucket: a file for each object
+    aws_client.py URL user NAME                    a user who may do all that these commands do, and
+                                                   a key for it: prints "ID SECRET"
 
 The key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 import json
+import os
 import struct
 import sys
 import time
@@ -17,7 +20,8 @@ import boto3
 from botocore.config import Config
 
 POLICY = {"Version": "2012-10-17",
-          "Statement": [{"Effect": "Allow", "Action": "kinesis:*", "Resource": "*"}]}
+          "Statement": [{"Effect": "Allow", "Resource": "*",
+                         "Action": ["kinesis:*", "firehose:*", "s3:*"]}]}
 
 
 def client(name, url):
@@ -55,6 +59,25 @@ def read(url, stream, count, path):
                 time.sleep(0.1)
 
 
+def deliver(url, stream, bucket):
+    client("s3", url).create_bucket(Bucket=bucket)
+    client("firehose", url).create_delivery_stream(
+        DeliveryStreamName=stream, DeliveryStreamType="DirectPut",
+        ExtendedS3DestinationConfiguration={
+            "RoleARN": "arn:aws:iam::123456789012:role/delivery",
+            "BucketARN": f"arn:aws:s3:::{bucket}"})
+
+
+def fetch(url, bucket, folder):
+    s3 = client("s3", url)
+    os.makedirs(folder, exist_ok=True)
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for one in page.get("Contents", ()):
+            place = os.path.join(folder, one["Key"].replace("/", "_"))
+            if not os.path.exists(place):
+                s3.download_file(bucket, one["Key"], place)
+
+
 def user(url, name):
     iam = client("iam", url)
     iam.create_user(UserName=name)
@@ -64,4 +87,5 @@ def user(url, name):
 
 
 if __name__ == "__main__":
-    {"create": create, "read": read, "user": user}[sys.argv[2]](sys.argv[1], *sys.argv[3:])
+    {"create": create, "read": read, "deliver": deliver, "fetch": fetch,
+     "user": user}[sys.argv[2]](sys.argv[1], *sys.argv[3:])

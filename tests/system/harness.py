@@ -83,14 +83,16 @@ def libconfig(value):
 
 def flow(files, name="f", stream="s1", start="start", linger="50ms", records=None, size=None,
          in_flight=4, **more):
-    """A flow with quick settings.  `start` is the key `from`, which Python keeps for itself."""
+    """A flow with quick settings.  `start` is the key `from`, which Python keeps for itself.  To
+    Firehose it goes with delivery_stream="NAME"."""
     batch = {"linger": linger}
     if records:
         batch["records"] = records
     if size:
         batch["bytes"] = size
     files = [files] if isinstance(files, (str, os.PathLike)) else list(files)
-    return {"name": name, "files": files, "stream": stream, "from": start, "batch": batch,
+    to = {} if "delivery_stream" in more else {"stream": stream}
+    return {"name": name, "files": files, **to, "from": start, "batch": batch,
             "max_in_flight": in_flight, **more}
 
 
@@ -191,8 +193,9 @@ class Agent:
 
     def configure(self, *flows, secret=SECRET, key_id=KEY_ID, endpoint=None, **more):
         """Writes the configuration; `more` are global keys, and None takes one away."""
+        url = endpoint or self.endpoint.url
         settings = {"region": REGION, "state_dir": self.state_dir,
-                    "endpoint": {"kinesis": endpoint or self.endpoint.url},
+                    "endpoint": {"kinesis": url, "firehose": url},
                     "credentials": {"access_key_id": key_id, "secret_access_key": secret},
                     **more, "flows": list(flows)}
         text = "".join(f"{k} = {libconfig(v)};\n" for k, v in settings.items() if v is not None)

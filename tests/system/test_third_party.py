@@ -1,7 +1,9 @@
 """Servers that others wrote, read back through a client that others wrote.
 
 kinesalite and kinesis-local say whether our requests are understood, moto whether our signatures
-are right.  third_party.sh installs them; KT_THIRD_PARTY=none leaves these tests out."""
+are right, and what Firehose would put into a bucket.  third_party.sh installs them;
+KT_THIRD_PARTY=none leaves these tests out."""
+import gzip
 import os
 import pathlib
 import subprocess
@@ -12,7 +14,7 @@ import urllib.request
 import pytest
 
 from harness import KEY_ID, SECRET, Agent, eventually, flow, free_port
-from oracle import Oracle
+from oracle import Oracle, pack
 
 HERE = pathlib.Path(__file__).resolve().parent
 COUNT = 3000
@@ -107,6 +109,13 @@ def oracle(place):
     return Oracle(place / "read-back.records")
 
 
+def demand_signatures(server):
+    """From now on moto looks at each request's."""
+    urllib.request.urlopen(urllib.request.Request(
+        server.url + "/moto-api/reset-auth", data=b"0", method="POST",
+        headers={"Content-Type": "text/plain"})).close()
+
+
 def read_back(agent, server, oracle, count, **credentials):
     """Reads the stream till `count` records are there; ends the agent; reads it again, for a
     record too many would come after the others."""
@@ -134,9 +143,7 @@ def test_moto_checks_our_signature(place, logs, agent, server, oracle, quill):
     """In IAM mode moto refuses whoever signs wrongly, in XML, as some services do."""
     server.client("create", "s1", 2)
     key_id, secret = server.client("user", "shipper")
-    urllib.request.urlopen(urllib.request.Request(
-        server.url + "/moto-api/reset-auth", data=b"0", method="POST",
-        headers={"Content-Type": "text/plain"})).close()
+    demand_signatures(server)
 
     # A wrong secret: one clear message, and nothing arrives.
     wrong = secret[:-1] + ("b" if secret.endswith("a") else "a")
@@ -167,3 +174,64 @@ def test_moto_checks_our_signature(place, logs, agent, server, oracle, quill):
     quill(logs / "app.log", "second").write(COUNT - 100)
     read_back(agent, server, oracle, COUNT, key_id=key_id, secret=secret)
     assert oracle.expect().delivered == COUNT
+
+
+# -- Firehose ----------------------------------------------------------------------------------
+
+def open_bucket(server, oracle, folder, unpack=bytes, **credentials):
+    """Fetches what was delivered and hands each line of it to the oracle: how many there are.  An
+    object is records one behind the other with nothing in between, so each must end in a newline."""
+    server.client("fetch", "bucket", folder, **credentials)
+    found = []
+    for one in sorted(folder.iterdir()):
+        text = unpack(one.read_bytes())
+        assert text.endswith(b"\n"), f"{one.name} ends with {text[-80:]!r}"
+        found += text[:-1].split(b"\n")
+    oracle.record_file.write_bytes(b"".join(map(pack, found)))
+    return len(found)
+
+
+def read_bucket(agent, server, oracle, folder, count, *more, **credentials):
+    """As read_back, of the bucket."""
+    eventually(lambda: open_bucket(server, oracle, folder, *more, **credentials) >= count, 60, 0.2,
+               f"{count} lines in the bucket", agent.alive)
+    agent.terminate()
+    open_bucket(server, oracle, folder, *more, **credentials)
+
+
+@pytest.mark.parametrize("server", ["moto"], indirect=True)
+@pytest.mark.parametrize("shape, unpack", [
+    ({}, bytes),
+    ({"join": "lines", "join_bytes": "5KiB"}, bytes),
+    ({"join": "lines", "compress": "gzip"}, gzip.decompress),
+], ids=["lines", "joined", "gzip"])
+def test_firehose_delivers_to_s3_intact(place, logs, agent, server, oracle, quill, shape, unpack):
+    server.client("deliver", "d1", "bucket")
+    agent.configure(flow(logs / "*.log", delivery_stream="d1", **shape)).start()
+    q = quill(logs / "app.log")
+    for _ in range(6):
+        q.write(COUNT // 6)
+        time.sleep(0.05)
+    read_bucket(agent, server, oracle, place / "objects", COUNT, unpack)
+    assert oracle.expect().delivered == COUNT
+    assert agent.complaints() == []
+
+
+@pytest.mark.parametrize("server", ["moto"], indirect=True)
+def test_two_services_of_one_agent(place, logs, agent, server, oracle, quill):
+    """A stream and a delivery stream of one name; each call is signed for its service."""
+    server.client("create", "d1", 1)
+    server.client("deliver", "d1", "bucket")
+    key_id, secret = server.client("user", "shipper")
+    demand_signatures(server)
+    agent.configure(flow(logs / "*.log", "a", "d1", in_flight=1),
+                    flow(logs / "*.log", "b", delivery_stream="d1"), key_id=key_id,
+                    secret=secret).start()
+    quill(logs / "app.log").write(COUNT)
+    other = Oracle(place / "bucket.records")
+    other.wrote({"q0": COUNT})
+    server.client("read", "d1", COUNT, oracle.record_file, key_id=key_id, secret=secret)
+    read_bucket(agent, server, other, place / "objects", COUNT, key_id=key_id, secret=secret)
+    assert oracle.expect().delivered == COUNT
+    assert other.expect().delivered == COUNT
+    assert agent.complaints() == []
