@@ -37,6 +37,15 @@ struct checkpoint_flow_node {
     char name[];
 };
 
+/* A destination's spool. */
+struct checkpoint_spool {
+    struct list node;
+    uint64_t serial; /* up to this one its frames' facts are noted here */
+    bool dirty;
+    size_t len;
+    char name[];
+};
+
 /* One of 100,000 that are quiet: its size is counted in a test.  What a slot needs only while it is
  * read back, or what it shares with others, is kept elsewhere. */
 struct checkpoint_slot {
@@ -68,11 +77,11 @@ struct checkpoint {
     uint32_t seed;
     int fd; /* the journal; -1: there is none that may be written */
     uint64_t next_key;
-    struct list slots, flows;
+    struct list slots, flows, spools;
     struct folders folders;
     struct checkpoint_flow_node *recent_flow; /* most facts are about the same as the last one */
     struct checkpoint_notes notes;
-    bool flows_dirty;
+    bool flows_dirty, spools_dirty;
     bool partial;   /* damage was found, and not all files were looked at since */
     bool whole_due; /* they were, and the journal does not say so yet */
     struct buf text;
@@ -145,6 +154,22 @@ static struct checkpoint_flow_node *need_flow(struct checkpoint *c, struct slice
     c->flows_dirty = true;
     c->recent_flow = f;
     return f;
+}
+
+static struct checkpoint_spool *spool_of(struct list *node)
+{
+    return CONTAINER_OF(node, struct checkpoint_spool, node);
+}
+
+static struct checkpoint_spool *find_spool(const struct checkpoint *c, struct slice name)
+{
+    LIST_EACH(&c->spools, node, after)
+    {
+        struct checkpoint_spool *s = spool_of(node);
+        if (slice_equal((struct slice){s->name, s->len}, name))
+            return s;
+    }
+    return NULL;
 }
 
 static void slot_free(struct checkpoint *c, struct checkpoint_slot *s)
@@ -291,6 +316,19 @@ static int write_flows(const struct checkpoint *c, struct buf *to, uint32_t seed
     return r;
 }
 
+static int write_spools(const struct checkpoint *c, struct buf *to, uint32_t seed, bool all)
+{
+    int r = 0;
+
+    LIST_EACH(&c->spools, node, after)
+    {
+        struct checkpoint_spool *s = spool_of(node);
+        if (r == 0 && (all || s->dirty))
+            r = facts_write_spool(to, seed, (struct slice){s->name, s->len}, s->serial);
+    }
+    return r;
+}
+
 /* A whole generation's beginning: the header and all facts as they stand. */
 static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t generation)
 {
@@ -303,6 +341,8 @@ static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t generat
         r = facts_write_partial(to, seed);
     if (r == 0)
         r = write_flows(c, to, seed);
+    if (r == 0)
+        r = write_spools(c, to, seed, true);
     LIST_EACH(&c->slots, node, after)
     {
         if (r == 0)
@@ -455,6 +495,10 @@ static int recover_fact(struct recovery *v, const struct fact *f)
             found->slot = NULL;
         }
         return 1;
+    case FACT_SPOOL: {
+        int r = checkpoint_note_spool(v->c, f->file.flow, f->file.key);
+        return r < 0 ? r : 1;
+    }
     case FACT_PARTIAL:
     case FACT_WHOLE:
         v->report->partial = f->type == FACT_PARTIAL;
@@ -506,6 +550,8 @@ static void forget_all(struct checkpoint *c)
     folders_done(&c->folders);
     for (struct list *n; (n = list_take(&c->flows)) != NULL;)
         free(CONTAINER_OF(n, struct checkpoint_flow_node, node));
+    for (struct list *n; (n = list_take(&c->spools)) != NULL;)
+        free(spool_of(n));
     c->recent_flow = NULL;
 }
 
@@ -648,6 +694,7 @@ static struct checkpoint *checkpoint_new(const struct disk *disk, int dir_fd)
     c->next_key = 1;
     list_init(&c->slots);
     list_init(&c->flows);
+    list_init(&c->spools);
     buf_init(&c->text, CHECKPOINT_READ_MAX);
     buf_init(&c->job.snapshot, CHECKPOINT_READ_MAX);
     return c;
@@ -685,7 +732,7 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
         {
             slot_of(node)->described = true;
         }
-        c->flows_dirty = false;
+        c->flows_dirty = c->spools_dirty = false;
     }
     done_with_text(&c->text); /* as large as the store; a commit is small */
     *ret = c;
@@ -858,9 +905,99 @@ void checkpoint_leave(struct checkpoint *c, struct checkpoint_slot *s)
     slot_note(c, s);
 }
 
+/* --- facts that travel --- */
+
+int checkpoint_tell(const struct checkpoint_slot *s, struct cursor at, struct buf *to)
+{
+    char path[PATH_MAX];
+    const struct fact_file file = {
+        .key = s->key, .flow = checkpoint_flow(s), .id = s->id, .path = checkpoint_path(s, path)};
+    int r = facts_write_file(to, 0, &file);
+
+    return r < 0 ? r : facts_write_at(to, 0, s->key, at);
+}
+
+/* The slot that a travelling fact is about: by its key, if that still means the same file; else by the
+ * file alone, as it has another key in another store. */
+static struct checkpoint_slot *find_slot(const struct checkpoint *c, const struct fact_file *file)
+{
+    struct checkpoint_slot *found = NULL;
+
+    LIST_EACH(&c->slots, node, after)
+    {
+        struct checkpoint_slot *s = slot_of(node);
+
+        if (!slice_equal(checkpoint_flow(s), file->flow) ||
+            !source_id_is_same_object(&s->id, &file->id))
+            continue;
+        if (s->key == file->key)
+            return s;
+        if (s->id.head_len <= file->id.head_len && found == NULL)
+            found = s;
+    }
+    return found;
+}
+
+static int learn_place(struct checkpoint *c, const struct fact_file *file, struct cursor at)
+{
+    struct checkpoint_slot *s = find_slot(c, file);
+
+    if (s == NULL)
+        return checkpoint_join(c, file->flow, file->path, &file->id, at, &s);
+    if (at.offset <= s->at.offset)
+        return 0;
+    checkpoint_note(c, s, at);
+    return file->id.head_len > s->id.head_len ? checkpoint_describe(c, s, file->path, &file->id)
+                                              : 0;
+}
+
+int checkpoint_learn(struct checkpoint *c, struct slice facts)
+{
+    struct fact file, at;
+    int r = 0;
+
+    facts_init(&file);
+    facts_init(&at);
+    while (r == 0 && facts_next(&facts, 0, &file)) {
+        r = -EBADMSG;
+        if (file.type == FACT_FILE && facts_next(&facts, 0, &at) && at.type == FACT_AT &&
+            at.file.key == file.file.key)
+            r = learn_place(c, &file.file, at.at);
+    }
+    facts_done(&file);
+    facts_done(&at);
+    return r;
+}
+
+uint64_t checkpoint_spool(const struct checkpoint *c, struct slice name)
+{
+    const struct checkpoint_spool *s = find_spool(c, name);
+
+    return s != NULL ? s->serial : 0;
+}
+
+int checkpoint_note_spool(struct checkpoint *c, struct slice name, uint64_t serial)
+{
+    struct checkpoint_spool *s = find_spool(c, name);
+
+    if (s == NULL) {
+        s = calloc(1, sizeof *s + name.len);
+        if (s == NULL)
+            return -ENOMEM;
+        s->len = name.len;
+        if (name.len > 0)
+            memcpy(s->name, name.ptr, name.len);
+        list_init(&s->node);
+        list_append(&c->spools, &s->node);
+    }
+    s->serial = serial;
+    s->dirty = c->spools_dirty = true;
+    return 0;
+}
+
 bool checkpoint_is_dirty(const struct checkpoint *c)
 {
-    return c->notes.first != NULL || c->flows_dirty || c->whole_due;
+    return c->notes.first != NULL || c->flows_dirty || c->spools_dirty || c->whole_due;
 }
 
 /* --- writing --- */
@@ -873,6 +1010,8 @@ static int gather_notes(struct checkpoint *c)
     buf_reset(&c->text);
     if (c->flows_dirty)
         r = write_flows(c, &c->text, c->seed);
+    if (r == 0 && c->spools_dirty)
+        r = write_spools(c, &c->text, c->seed, false);
     for (const struct checkpoint_slot *s = c->notes.first; s != NULL && r == 0; s = s->after)
         r = write_slot(&c->text, c->seed, s, !s->described);
     if (r == 0 && c->whole_due)
@@ -900,7 +1039,11 @@ int checkpoint_write(struct checkpoint *c)
     }
     c->journal_bytes += c->text.len;
     c->unsynced = true;
-    c->flows_dirty = c->whole_due = false;
+    c->flows_dirty = c->spools_dirty = c->whole_due = false;
+    LIST_EACH(&c->spools, node, after)
+    {
+        spool_of(node)->dirty = false;
+    }
 
     /* While a snapshot is being written in which it is not gone, the next generation must hear of
      * it. */
@@ -973,6 +1116,10 @@ static void adopt_compacted(struct checkpoint *c, size_t snapshot_bytes)
             slot_note(c, s);
     }
     c->flows_dirty = true;
+    LIST_EACH(&c->spools, node, after)
+    {
+        spool_of(node)->dirty = c->spools_dirty = true;
+    }
     c->whole_due = c->job.partial && !c->partial;
 }
 

@@ -16,6 +16,7 @@
  *     file KEY FLOW DEV INO BORN HANDLE HEAD PATH         a source; HANDLE type:hex, HEAD len:hash
  *     at KEY OFFSET ANCHOR [BACK:HASH ...]                it is settled up to here; its rungs
  *     gone KEY                                            it will not come back
+ *     spool SERIAL NAME                                   what its frames up to there say is known here
  *     partial                                             damage was found: this is not all …
  *     whole                                               … but now it is: all files were looked at
  *
@@ -39,6 +40,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
 struct checkpoint;
 struct checkpoint_slot; /* one source's place in the store */
 struct disk;
@@ -114,6 +116,19 @@ void checkpoint_note(struct checkpoint *c, struct checkpoint_slot *s, struct cur
 
 /* Notes that a source is gone for good; the slot must not be used any more. */
 void checkpoint_leave(struct checkpoint *c, struct checkpoint_slot *s);
+
+/* --- facts that travel with what is spooled: how far sources are settled once that is durable --- */
+
+/* Appends to `to` that the source is settled up to `at`.  Errors: -ENOMEM, -EMSGSIZE. */
+int checkpoint_tell(const struct checkpoint_slot *s, struct cursor at, struct buf *to);
+
+/* Notes what checkpoint_tell has told, in this run or another: a source that is unknown becomes
+ * known, and no place goes back.  Errors: -EBADMSG if it is not that; -ENOMEM. */
+int checkpoint_learn(struct checkpoint *c, struct slice facts);
+
+/* The serial of the last frame of that spool whose facts are noted; 0: of none.  Noting: -ENOMEM. */
+uint64_t checkpoint_spool(const struct checkpoint *c, struct slice name);
+int checkpoint_note_spool(struct checkpoint *c, struct slice name, uint64_t serial);
 
 /* Whether there are notes that checkpoint_write has not written yet. */
 bool checkpoint_is_dirty(const struct checkpoint *c);

@@ -237,6 +237,20 @@ int facts_write_whole(struct buf *to, uint32_t seed)
     return write_word(to, seed, SLICE("whole"));
 }
 
+int facts_write_spool(struct buf *to, uint32_t seed, struct slice name, uint64_t serial)
+{
+    size_t from = to->len;
+    struct numbers n = {0};
+    int r;
+
+    put_text(&n, SLICE("spool "));
+    put_decimal(&n, serial);
+    put_text(&n, SLICE(" "));
+    if ((r = append_numbers(to, &n)) < 0 || (r = append_name(to, name)) < 0)
+        return r;
+    return end_line(to, seed, from);
+}
+
 /* --- reading --- */
 
 /* Takes the next line off `text`; false if there is none that ends. */
@@ -433,6 +447,11 @@ static enum fact_type read_fact(struct slice line, uint32_t seed, struct fact *f
     if (slice_equal(word, SLICE("flow")) && decode_name(line, &f->names)) {
         f->file.flow = buf_slice(&f->names);
         return FACT_FLOW;
+    }
+    if (slice_equal(word, SLICE("spool")) && take_number(&line, ' ', 10, &f->file.key) &&
+        decode_name(line, &f->names)) {
+        f->file.flow = buf_slice(&f->names);
+        return FACT_SPOOL;
     }
     return FACT_DAMAGED;
 }

@@ -25,6 +25,7 @@ enum fact_type {
     FACT_GONE,
     FACT_PARTIAL,
     FACT_WHOLE,
+    FACT_SPOOL,
 };
 
 struct fact_file {
@@ -35,7 +36,7 @@ struct fact_file {
 
 struct fact {
     enum fact_type type;
-    struct fact_file file; /* FLOW: flow; FILE: all; AT, GONE: key */
+    struct fact_file file; /* FLOW: flow; FILE: all; AT, GONE: key; SPOOL: key: serial, flow: name */
     struct cursor at;      /* AT */
     struct buf names;      /* owns the decoded flow and path */
 };
@@ -49,6 +50,7 @@ int facts_write_at(struct buf *to, uint32_t seed, uint64_t key, struct cursor at
 int facts_write_gone(struct buf *to, uint32_t seed, uint64_t key);
 int facts_write_partial(struct buf *to, uint32_t seed);
 int facts_write_whole(struct buf *to, uint32_t seed);
+int facts_write_spool(struct buf *to, uint32_t seed, struct slice name, uint64_t serial);
 
 /* Reads the header line and moves `text` behind it.  Errors: -EBADMSG if it is not the header of
  * this generation; -ENOTSUP if its format is a newer one. */

@@ -61,7 +61,8 @@ struct extent *ledger_extent(struct ledger *l, struct ledger_pool *p, uint64_t f
     e->end = ledger_end(l);
     e->fill = fill;
     e->partner = NULL;
-    e->waiting = 0;
+    e->waiting = e->leaving = 0;
+    e->told = false;
     list_append(&l->extents, &e->node);
     return e;
 }
@@ -87,6 +88,41 @@ bool ledger_back(struct ledger *l, struct cursor to)
     }
     l->settled = to;
     return true;
+}
+
+void extent_leaves(struct extent *e, uint32_t count)
+{
+    for (; e != NULL; e = e->partner, count = 1) {
+        e->leaving += count;
+        assert(e->leaving <= e->waiting);
+        if (e->leaving < e->waiting || e->partner == NULL)
+            return;
+        e->told = true;
+    }
+}
+
+void extent_stays(struct extent *e, uint32_t count)
+{
+    for (bool told = true; e != NULL && told; e = e->partner, count = 1) {
+        assert(count <= e->leaving);
+        e->leaving -= count;
+        told = e->told;
+        e->told = false;
+    }
+}
+
+struct cursor ledger_foretell(const struct ledger *l)
+{
+    struct cursor at = l->settled;
+
+    for (const struct list *n = l->extents.next; n != &l->extents; n = n->next) {
+        const struct extent *e = CONTAINER_OF(n, struct extent, node);
+
+        if (e->leaving < e->waiting)
+            break;
+        at = e->end;
+    }
+    return at;
 }
 
 bool ledger_settle(struct ledger_pool *p, struct extent *e, uint32_t count)

@@ -10,6 +10,9 @@
  *      its end to the one before, whose settling then carries both.
  *   4. So there are never more extents than unsettled records, and the pool cannot run dry.
  *
+ *   5. What if: records may be marked as leaving, and the prefix asked for as if they were settled; a
+ *      frame of the spool has to say how far its sources are settled once it is durable.
+ *
  * Thinks: no I/O, and after ledger_pool_init nothing allocates or fails. */
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -36,6 +39,8 @@ struct extent {
     struct cursor end;
     uint64_t fill;
     uint32_t waiting;
+    uint32_t leaving; /* of these, how many are on their way to the spool (extent_leaves) */
+    bool told;        /* … and the partner knows that it is all of them */
 };
 
 struct ledger_pool {
@@ -67,6 +72,13 @@ bool ledger_advance(struct ledger *l, struct cursor end);
 /* The source went back to `to`, as its file was shortened: what comes next begins there.  True if
  * the settled prefix is there now. */
 bool ledger_back(struct ledger *l, struct cursor to);
+
+/* What if: `count` records of `e` were settled too.  And back: what was said is taken back. */
+void extent_leaves(struct extent *e, uint32_t count);
+void extent_stays(struct extent *e, uint32_t count);
+
+/* The settled prefix if everything that leaves were settled. */
+struct cursor ledger_foretell(const struct ledger *l);
 
 /* `count` records of `e` are settled.  True if the settled prefix moved.  `e` may be gone then. */
 bool ledger_settle(struct ledger_pool *p, struct extent *e, uint32_t count);

@@ -178,6 +178,9 @@ int spool_read_any(struct spool *s, struct spool_frame *ret);
 /* The next record of the frame and where it came from; false at the end.  Borrowed from the frame. */
 bool spool_next(struct spool_frame *f, struct spool_record *ret, struct spool_source *ret_source);
 
+/* The frame's source of this index; empty texts if there is none. */
+struct spool_source spool_source_at(const struct spool_frame *f, uint16_t index);
+
 /* Gives back the memory for reading; the next read takes it again. */
 void spool_rest(struct spool *s);
 

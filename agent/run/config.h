@@ -48,6 +48,7 @@ enum config_compress { CONFIG_COMPRESS_NONE, CONFIG_COMPRESS_GZIP, CONFIG_COMPRE
 enum config_oversize { CONFIG_OVERSIZE_TRUNCATE, CONFIG_OVERSIZE_SPLIT, CONFIG_OVERSIZE_DEAD };
 enum config_newline { CONFIG_NEWLINE_AUTO, CONFIG_NEWLINE_FALSE, CONFIG_NEWLINE_TRUE };
 enum config_time_output { CONFIG_TIME_RFC3339, CONFIG_TIME_EPOCH, CONFIG_TIME_EPOCH_MS };
+enum config_full { CONFIG_FULL_WAIT, CONFIG_FULL_DROP_OLDEST };
 enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARNING, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
 
 struct config_texts { /* owns */
@@ -184,6 +185,13 @@ struct config { /* owns everything */
         char *ca_file; /* or NULL */
     } tls;
     enum config_log_level log_level;
+    uint64_t memory_limit; /* bytes */
+    struct {
+        uint64_t limit; /* bytes for each destination; 0: no spool */
+        uint64_t min_free;
+        enum config_full when_full;
+        uint64_t patience_ms;
+    } spool;
     struct config_flow *flows; /* at least one */
     size_t flow_count;
 };

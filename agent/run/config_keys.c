@@ -92,6 +92,12 @@ static const char *const oversizes[] = {
     NULL,
 };
 
+static const char *const fulls[] = {
+    [CONFIG_FULL_WAIT] = "wait",
+    [CONFIG_FULL_DROP_OLDEST] = "drop_oldest",
+    NULL,
+};
+
 static const struct config_key global_keys[] = {
     /* path, type, where, default, min, max, meaning */
     {"region", CONFIG_TEXT, AT(region), NULL, 1, 64,
@@ -102,6 +108,18 @@ static const struct config_key global_keys[] = {
     {"lanes", CONFIG_COUNT, AT(lanes), "1", 1, LANES_MAX, .meaning = "threads that ship logs"},
     {"drain_timeout", CONFIG_TIME, AT(drain_timeout_ms), "10s", 0, 60 * MINUTE,
      .meaning = "how long a stop may wait for answers that are still out"},
+    {"memory_limit", CONFIG_BYTES, AT(memory_limit), "64MiB", 32 * 1024 * KIB, UINT64_C(1) << 40,
+     .meaning =
+         "memory for all flows together; when it is taken, what waits goes to the spool, and "
+         "reading waits"},
+    {"spool.limit", CONFIG_BYTES, AT(spool.limit), "1GiB", 0, UINT64_C(1) << 50,
+     .meaning = "disk for each destination, for what must not wait in its file; 0: no spool"},
+    {"spool.min_free", CONFIG_BYTES, AT(spool.min_free), "256MiB", 0, UINT64_C(1) << 50,
+     .meaning = "what stays free for others on state_dir's file system"},
+    {"spool.when_full", CONFIG_WORD, AT(spool.when_full), "wait", 0, 0,
+     .meaning = "whether reading waits then, or what was spooled first is dropped", .words = fulls},
+    {"spool.patience", CONFIG_TIME, AT(spool.patience_ms), "30s", 0, 24 * 60 * MINUTE,
+     .meaning = "how long a batch is tried before it is spooled"},
     {"endpoint.kinesis", CONFIG_TEXT, AT(endpoint.kinesis), NULL, 1, 1024,
      .meaning = "URL to use instead of the region's own", .judge = judge_endpoint},
     {"endpoint.firehose", CONFIG_TEXT, AT(endpoint.firehose), NULL, 1, 1024,

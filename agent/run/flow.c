@@ -2,6 +2,7 @@
 
 #include "keep/checkpoint.h"
 #include "run/config.h"
+#include "run/destination.h"
 #include "run/flow_inner.h"
 #include "run/outfit.h"
 #include "ship/imds.h"
@@ -195,11 +196,19 @@ static int flow_new_deliver(struct flow *f)
                    f->service->key_units_max > 0 ? KEY_JSON_MAX : 0},
         .linger_ms = (uint32_t)c->batch_linger_ms,
         .in_flight_max = c->max_in_flight,
+        .patience_ms = f->place.patience_ms,
     };
-    const struct deliver_events events = {flow_settled, flow_room, f};
+    const struct destination *to = f->place.destination;
+    const struct deliver_events events = {
+        .settled = flow_settled,
+        .room = flow_room,
+        .bury = flow_bury,
+        .give_up = to->depot != NULL ? flow_give_up : NULL,
+        .user = f,
+    };
 
-    return deliver_new(f->place.loop, f->place.random, f->place.client, &settings, &events,
-                       &f->deliver);
+    return deliver_new(f->place.loop, f->place.random, to->client, to->gate, f->place.budget,
+                       &settings, &events, &f->deliver);
 }
 
 bool flow_wants_ec2(const struct config_flow *config, uint64_t *ret_ttl_ms)
@@ -216,12 +225,6 @@ bool flow_wants_ec2(const struct config_flow *config, uint64_t *ret_ttl_ms)
         if (!config->add.items[i].literal && strstr(config->add.items[i].value, "${ec2:") != NULL)
             wants = true;
     return wants;
-}
-
-bool flow_has_dead(const struct config_flow *config)
-{
-    return config->parse.on_mismatch == CONFIG_MISMATCH_DEAD ||
-           config->on_oversize == CONFIG_OVERSIZE_DEAD || config->redact.count > 0;
 }
 
 static int flow_new_outfit(struct flow *f)
@@ -316,9 +319,8 @@ static int flow_new_follower(struct flow *f)
         .all_new = report->partial,
     };
     const struct follower_events events = {
-        flow_met,   flow_news, flow_changed, flow_is_settled, flow_settled_place,
-        flow_moved, flow_left, flow_lost,    flow_rest,       flow_recall,
-        f};
+        flow_met,  flow_news, flow_changed, flow_is_settled, flow_settled_place, flow_moved,
+        flow_left, flow_lost, flow_rest,    flow_recall,     flow_rescues,       f};
     int r = flow_gather_past(f);
 
     if (r < 0)
@@ -327,9 +329,9 @@ static int flow_new_follower(struct flow *f)
                         &settings, &events, f->past, f->past_count, &f->follower);
 }
 
-int flow_new(const struct config_flow *config, const struct service *service,
-             const struct flow_place *place, struct flow **ret)
+int flow_new(const struct config_flow *config, const struct flow_place *place, struct flow **ret)
 {
+    const struct service *service = place->destination->service;
     struct flow *f = calloc(1, sizeof *f);
     size_t batches = config->max_in_flight + DELIVER_SPARE_BATCHES;
     int r;
@@ -357,6 +359,8 @@ int flow_new(const struct config_flow *config, const struct service *service,
     if (r == 0)
         r = flow_new_deliver(f);
     if (r == 0)
+        r = flow_join_depot(f);
+    if (r == 0)
         r = flow_new_follower(f);
     if (r < 0)
         flow_free(f);
@@ -369,7 +373,9 @@ void flow_free(struct flow *f)
 {
     if (f == NULL)
         return;
-    morgue_leave(f->place.morgue, &f->dead);
+    morgue_leave(f->place.destination->morgue, &f->dead);
+    if (f->spool.user != NULL)
+        depot_leave(f->place.destination->depot, &f->spool);
     deliver_free(f->deliver);
     follower_free(f->follower);
     LIST_EACH(&f->tracked, node, after)
@@ -426,8 +432,7 @@ void flow_finish(struct flow *f)
 bool flow_is_drained(const struct flow *f)
 {
     return deliver_is_idle(f->deliver) && follower_is_hurried(f->follower) &&
-           !flow_has_carry_that_must(f) &&
-           (f->place.morgue == NULL || morgue_is_idle(f->place.morgue));
+           !flow_has_carry_that_must(f) && morgue_is_idle(f->place.destination->morgue);
 }
 
 const char *flow_name(const struct flow *f)

@@ -22,18 +22,17 @@
 
 struct checkpoint;
 struct checkpoint_report;
-struct client;
 struct config_flow;
+struct budget;
+struct destination;
 struct descriptors;
 struct digest;
 struct flow;
 struct imds;
 struct loop;
-struct morgue;
 struct patience;
 struct random;
 struct reader;
-struct service;
 struct watch;
 
 /* What a flow borrows from its lane until flow_free. */
@@ -44,12 +43,13 @@ struct flow_place {
     struct random *random;
     struct reader *reader;
     struct descriptors *descriptors;
-    struct client *client;
+    struct destination *destination;
+    struct budget *budget; /* of the memory of batches */
+    uint64_t patience_ms;
     struct checkpoint *checkpoint;
     const struct checkpoint_report *report;
     struct imds *imds; /* the instance's metadata; NULL if no flow needs them */
     struct patience *patience;
-    struct morgue *morgue;     /* where dead letters go; NULL if there can be none */
     struct roster_own own;     /* the directory of our own state */
     int64_t began_ns;          /* wall time of the program's start */
     void (*noted)(void *user); /* the checkpoint has news to write */
@@ -65,13 +65,9 @@ struct flow_stats {
 /* Whether a flow needs the instance's metadata, and for how long they are good, in milliseconds. */
 bool flow_wants_ec2(const struct config_flow *config, uint64_t *ret_ttl_ms);
 
-/* Whether a flow may have records that are not to be sent: it needs a morgue then. */
-bool flow_has_dead(const struct config_flow *config);
-
 /* Borrows `config` until flow_free.  Errors: -ENOMEM; -ECANCELED: a
  * setting is of no use, which was said; deliver_new's, follower_new's. */
-int flow_new(const struct config_flow *config, const struct service *service,
-             const struct flow_place *place, struct flow **ret);
+int flow_new(const struct config_flow *config, const struct flow_place *place, struct flow **ret);
 void flow_free(struct flow *f);
 
 /* Finds the files; from now on news are read in turns. */
@@ -81,6 +77,10 @@ void flow_start(struct flow *f);
  * the batches goes out now.  flow_finish, at the very end: forgets what is done with. */
 void flow_drain(struct flow *f);
 bool flow_is_drained(const struct flow *f);
+
+/* The time to drain is over: what is in batches goes to the spool, as far as it takes it. */
+void flow_give_up_all(struct flow *f);
+
 void flow_finish(struct flow *f);
 
 const char *flow_name(const struct flow *f);

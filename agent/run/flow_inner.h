@@ -3,6 +3,7 @@
  *     flow.c       its life, and the way back: settled, noted
  *     flow_read.c  the way out: sources take turns, their lines become records in batches
  *     flow_say.c   what a person is told of the lines
+ *     flow_leave.c records that are not delivered: refused for good, or kept on disk
  *     flow_open.c  what is not whole yet: how long it waits, and where it goes when its file is rotated
  */
 #ifndef FLOW_INNER_H
@@ -12,6 +13,7 @@
 #include "keep/ledger.h"
 #include "list.h"
 #include "record/mill.h"
+#include "run/depot.h"
 #include "run/flow.h"
 #include "run/log.h"
 #include "run/loop.h"
@@ -68,6 +70,10 @@ struct tracked {
     uint64_t seen;     /* up to where in the file it goes, as far as it is there … */
     uint64_t grown_ms; /* … which was seen first then */
     uint64_t since_ms; /* when it was open first */
+
+    /* What leaves for the spool. */
+    uint64_t draft;       /* the last frame that it was in … */
+    uint16_t draft_index; /* … and as which of its sources */
 };
 
 struct flow {
@@ -88,7 +94,9 @@ struct flow {
     struct outfit *outfit;
     struct mill *mill;       /* the outfit's */
     size_t want;             /* bytes to read at once; 0: as always */
-    struct morgue_user dead; /* who we are in place.morgue */
+    struct morgue_user dead; /* who we are in the destination's morgue … */
+    struct depot_user spool; /* … and depot */
+    uint64_t drafts;         /* numbers frames */
     size_t carry_count;      /* extents that are held */
     size_t carry_bytes;      /* of carries' texts */
     bool carry_refused;      /* there was one more than there may be */
@@ -97,6 +105,7 @@ struct flow {
         key_said;
     uint64_t stands_back_ms; /* nothing is read until then */
     bool started, draining, full, wants_ec2;
+    bool rescuing; /* deleted files hold too much: they alone are read, to the spool */
 };
 
 /* --- flow_read.c --- */
@@ -146,6 +155,14 @@ bool flow_has_carry_that_must(const struct flow *f);
 
 /* There may be room for a carry that was refused. */
 void flow_carry_again(struct flow *f);
+
+/* --- flow_leave.c --- */
+
+bool flow_bury(void *user, const struct batch *b, uint32_t index, struct slice code,
+               struct slice message);
+bool flow_give_up(void *user, struct batch *b);
+bool flow_rescues(void *user, bool much);
+int flow_join_depot(struct flow *f);
 
 /* --- flow.c --- */
 

@@ -3,6 +3,7 @@
 #include "keep/dead.h"
 #include "record/java.h"
 #include "run/config.h"
+#include "run/destination.h"
 #include "run/flow_inner.h"
 #include "run/outfit.h"
 #include "run/patience.h"
@@ -98,7 +99,7 @@ static bool flow_set_aside(struct visit *v, const struct mill_piece *p)
     extent_out(e);
     if (p->with_carry)
         e->partner = t->carry->held;
-    if (!morgue_put(f->place.morgue, &letter, &f->dead, e)) {
+    if (!morgue_put(f->place.destination->morgue, &letter, &f->dead, e)) {
         e->partner = NULL;
         (void)ledger_settle(&f->pool, e, 1); /* it never was out */
         v->extent = NULL;
@@ -129,7 +130,7 @@ static bool flow_take(void *user, const struct mill_piece *p)
     if (p->verdict == RECIPE_DEAD)
         return flow_set_aside(v, p);
     key = (struct batch_key){key_json(p->key), (uint32_t)p->key->len}; /* others have none */
-    b = deliver_room(f->deliver, p->record.len, key.len);
+    b = deliver_room(f->deliver, p->record.len, key);
     if (b == NULL) {
         f->full = true;
         return false;
@@ -140,7 +141,8 @@ static bool flow_take(void *user, const struct mill_piece *p)
         e->partner = t->carry->held;
         extent_out(e->partner);
     }
-    batch_add(b, p->record, key, e);
+    deliver_add(f->deliver, b, p->record, key, e,
+                (struct batch_origin){.offset = p->offset, .end = p->end});
     extent_out(e);
     return true;
 }
@@ -448,6 +450,21 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
     return flow_grind(f, &v, (enum source_news)news);
 }
 
+/* Who is read next: whoever waits for longest; in a rescue, of the deleted ones alone. */
+static struct list *flow_next(struct flow *f)
+{
+    if (!f->rescuing)
+        return list_take(&f->ready);
+    LIST_EACH(&f->ready, node, after)
+    {
+        if (list_is_empty(&CONTAINER_OF(node, struct tracked, ready)->source->names)) {
+            list_remove(node);
+            return node;
+        }
+    }
+    return NULL;
+}
+
 void flow_turn(struct loop_turn *turn)
 {
     struct flow *f = CONTAINER_OF(turn, struct flow, turn);
@@ -469,7 +486,9 @@ void flow_turn(struct loop_turn *turn)
             loop_timer_set(f->place.loop, &f->ask_again, f->stands_back_ms);
             return;
         }
-        node = list_take(&f->ready);
+        node = flow_next(f);
+        if (node == NULL)
+            return; /* the rescue's end comes */
         f->full = false;
         read = flow_visit(f, CONTAINER_OF(node, struct tracked, ready));
         spent += MAX(read, (uint64_t)FLOW_VISIT_MIN);

@@ -1,15 +1,16 @@
 #include "run/lane.h"
 
+#include "budget.h"
 #include "clock.h"
 #include "digest.h"
 #include "keep/checkpoint.h"
 #include "keep/state.h"
 #include "random.h"
 #include "run/config.h"
+#include "run/destination.h"
 #include "run/flow.h"
 #include "run/log.h"
 #include "run/loop.h"
-#include "run/morgue.h"
 #include "run/outfit.h"
 #include "run/patience.h"
 #include "run/scribe.h"
@@ -26,13 +27,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
 enum {
-    LANE_SYNC_MS = 1000,       /* from the first fact written to its sync */
-    LANE_SYNC_AGAIN_MS = 5000, /* after one that failed */
+    LANE_SYNC_MS = 1000,                /* from the first fact written to its sync */
+    LANE_SYNC_AGAIN_MS = 2000,          /* after one that failed */
+    LANE_SPOOL_MS = 10 * 1000,          /* at the end, for writing what could not be delivered */
+    LANE_BASE_BYTES = 20 * 1024 * 1024, /* of memory_limit: all that is not batches, as measured */
     LANE_SAY_EVERY_MS = 60 * 1000,
     LANE_OTHER_FDS = 48, /* sockets, inotify, our own files, and those open for a moment */
 };
@@ -56,8 +60,9 @@ struct lane {
     struct descriptors descriptors;
     struct checkpoint *checkpoint;
     struct checkpoint_report report;
-    struct morgue **morgues; /* owns; of the destinations that need one */
-    size_t morgue_count;
+    struct budget budget;
+    struct destination *destinations; /* owns */
+    size_t destination_count;
     struct flow **flows; /* owns */
     size_t flow_count;
 
@@ -218,7 +223,7 @@ static int lane_new_http(struct lane *l)
     if (l->world.transport != NULL)
         return 0;
     for (size_t i = 0; i < l->config->flow_count; i++)
-        calls += l->config->flows[i].max_in_flight;
+        calls += l->config->flows[i].max_in_flight + DESTINATION_DRAIN;
     r = http_new(l->loop, &settings, &l->http);
     if (r == 0)
         r = http_reserve(l->http, calls);
@@ -297,27 +302,33 @@ static int lane_new_imds(struct lane *l)
     return r;
 }
 
-/* Where the flow's dead letters go: those of one destination lie together.  Gives *ret, NULL if the
- * flow needs no such place. */
-static int lane_morgue(struct lane *l, const struct state *state, const struct config_flow *c,
-                       struct morgue **ret)
+/* The flow's destination, opened if it is the first one to go there. */
+static int lane_destination(struct lane *l, const struct state *state, const struct config_flow *c,
+                            struct destination **ret)
 {
-    const char *name = c->destination;
+    const struct depot_place place = {
+        .loop = l->loop,
+        .scribe = l->scribe,
+        .random = &l->random,
+        .client = l->clients[lane_service(c)],
+        .budget = &l->budget,
+        .checkpoint = l->checkpoint,
+        .disk = l->world.disk,
+        .service = outfit_service(c),
+        .state_dir_fd = state->dir_fd,
+        .noted = lane_noted,
+        .user = l,
+    };
     int r;
 
-    *ret = NULL;
-    if (!flow_has_dead(c))
-        return 0;
-    for (size_t i = 0; i < l->morgue_count && *ret == NULL; i++)
-        if (morgue_is_of(l->morgues[i], name))
-            *ret = l->morgues[i];
-    if (*ret != NULL)
-        return 0;
-    r = morgue_new(l->loop, l->scribe, l->world.disk, state->dir_fd, name, ret);
-    if (r < 0)
-        log_error("dead letters of %s: %s", name, strerrordesc_np(-r));
-    else
-        l->morgues[l->morgue_count++] = *ret;
+    for (size_t i = 0; i < l->destination_count; i++)
+        if (strcmp(l->destinations[i].name, c->destination) == 0) {
+            *ret = &l->destinations[i];
+            return 0;
+        }
+    *ret = &l->destinations[l->destination_count];
+    r = destination_open(l->config, c, &place, *ret);
+    l->destination_count += r == 0;
     return r;
 }
 
@@ -335,6 +346,8 @@ static int lane_new_flows(struct lane *l, const struct state *state)
         .descriptors = &l->descriptors,
         .imds = l->imds,
         .patience = &l->patience,
+        .budget = &l->budget,
+        .patience_ms = l->config->spool.patience_ms,
         .checkpoint = l->checkpoint,
         .report = &l->report,
         .own = {own.st_dev, own.st_ino},
@@ -344,18 +357,17 @@ static int lane_new_flows(struct lane *l, const struct state *state)
     };
 
     l->flows = calloc(l->config->flow_count, sizeof(struct flow *));
-    l->morgues = calloc(l->config->flow_count, sizeof(struct morgue *));
-    if (l->flows == NULL || l->morgues == NULL)
+    l->destinations = calloc(l->config->flow_count, sizeof(*l->destinations));
+    if (l->flows == NULL || l->destinations == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < l->config->flow_count; i++) {
         const struct config_flow *c = &l->config->flows[i];
         int r;
 
-        place.client = l->clients[lane_service(c)];
-        r = lane_morgue(l, state, c, &place.morgue);
+        r = lane_destination(l, state, c, &place.destination);
         if (r < 0)
             return r;
-        r = flow_new(c, outfit_service(c), &place, &l->flows[i]);
+        r = flow_new(c, &place, &l->flows[i]);
         if (r < 0) {
             if (r != -ECANCELED) /* which was said, with the setting */
                 log_error("flow %s: %s", c->name, strerrordesc_np(-r));
@@ -386,6 +398,7 @@ int lane_new(const struct config *config, const struct state *state, const struc
     l->job = (struct scribe_job){.run = lane_job_run, .done = lane_job_done};
     l->descriptors.limit = lane_file_limit();
     list_init(&l->descriptors.opened);
+    budget_init(&l->budget, config->memory_limit - LANE_BASE_BYTES);
     loop_turn_init(&l->write, lane_write);
     if (world->seed != 0)
         l->random.state = world->seed;
@@ -423,13 +436,13 @@ void lane_free(struct lane *l)
 {
     if (l == NULL)
         return;
+    scribe_free(l->scribe); /* its jobs look into batches */
     for (size_t i = 0; i < l->flow_count; i++)
         flow_free(l->flows[i]);
     free(l->flows);
-    scribe_free(l->scribe);
-    for (size_t i = 0; i < l->morgue_count; i++)
-        morgue_free(l->morgues[i]);
-    free(l->morgues);
+    for (size_t i = 0; i < l->destination_count; i++)
+        destination_close(&l->destinations[i]);
+    free(l->destinations);
     if (l->job_runs)
         (void)checkpoint_job_end(l->checkpoint);
     checkpoint_close(l->checkpoint);
@@ -478,6 +491,9 @@ void lane_stop(struct lane *l)
     l->stopping = true;
     log_info("stopping: reading stops, what was read is delivered within %.1f s",
              (double)l->config->drain_timeout_ms / 1000);
+    for (size_t i = 0; i < l->destination_count; i++)
+        if (l->destinations[i].depot != NULL)
+            depot_stop(l->destinations[i].depot);
     for (size_t i = 0; i < l->flow_count; i++)
         flow_drain(l->flows[i]);
     loop_timer_set(l->loop, &l->drain, loop_now_ms(l->loop) + l->config->drain_timeout_ms);
@@ -510,6 +526,10 @@ void lane_start(struct lane *l)
         files += flow_file_count(l->flows[i]);
     }
 
+    for (size_t i = 0; i < l->destination_count; i++)
+        if (l->destinations[i].depot != NULL)
+            depot_start(l->destinations[i].depot);
+
     /* Where each file begins is durable before the first line is read: a crash from here on must
      * not move a beginning "at the end" further on. */
     checkpoint_complete(l->checkpoint);
@@ -520,6 +540,27 @@ void lane_start(struct lane *l)
              l->flow_count);
 }
 
+static bool lane_is_spooled(const struct lane *l)
+{
+    for (size_t i = 0; i < l->destination_count; i++)
+        if (l->destinations[i].depot != NULL && !depot_is_idle(l->destinations[i].depot))
+            return false;
+    return true;
+}
+
+/* What could not be delivered in time goes to disk; what finds no room there is read again at the next
+ * start. */
+static void lane_spool_rest(struct lane *l)
+{
+    uint64_t until = loop_now_ms(l->loop) + LANE_SPOOL_MS;
+
+    for (size_t i = 0; i < l->flow_count; i++)
+        flow_give_up_all(l->flows[i]);
+    while (!lane_is_spooled(l) && loop_now_ms(l->loop) < until)
+        if (loop_step(l->loop, 100) < 0)
+            return;
+}
+
 /* The account of a run, for the morning after. */
 static void lane_say_account(const struct lane *l)
 {
@@ -528,11 +569,12 @@ static void lane_say_account(const struct lane *l)
         const struct deliver_stats *d = flow_deliver_stats(l->flows[i]);
 
         log_info("flow %s: %" PRIu64 " lines read, %" PRIu64 " records sent in %" PRIu64
-                 " requests, %" PRIu64 " sent again, %" PRIu64 " cut; %" PRIu64
+                 " requests, %" PRIu64 " sent again, %" PRIu64 " cut, %" PRIu64 " spooled, %" PRIu64
+                 " dead letters; %" PRIu64
                  " not delivered yet, they are read again at the next start",
                  flow_name(l->flows[i]), f->lines_read, d->records_sent,
                  d->requests_ok + d->requests_throttled, d->records_retried, f->lines_cut,
-                 flow_pending(l->flows[i]));
+                 d->records_spooled, f->dead, flow_pending(l->flows[i]));
     }
 }
 
@@ -545,6 +587,7 @@ int lane_finish(struct lane *l)
     /* One more look at what has moved, so that it is known where everything is. */
     (void)clock_gettime(CLOCK_REALTIME_COARSE, &last_look);
     (void)loop_step(l->loop, 0);
+    lane_spool_rest(l);
     lane_say_account(l);
     scribe_free(l->scribe);
     l->scribe = NULL;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    MORGUE_AGAIN_MS = 5000, /* after a failure */
+    MORGUE_AGAIN_MS = 2000, /* after a failure */
     MORGUE_SAY_EVERY_MS = 60 * 1000,
     MORGUE_CUT = 1024 * 1024, /* bytes of a record that would not fit into a letter */
 };

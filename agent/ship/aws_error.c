@@ -13,6 +13,8 @@ static const char advice_endpoint[] =
 static const char advice_kms[] = "check the stream's KMS key and its policy";
 static const char advice_stream[] = "check the stream's name, the region and the account";
 static const char advice_rights[] = "allow kinesis:PutRecords on the stream in the IAM policy";
+static const char advice_record[] =
+    "the service does not take a record as it stands; kinetail finds out which one";
 static const char advice_token[] = "renew the temporary credentials";
 
 static const struct {
@@ -63,6 +65,10 @@ static const struct {
     ROW("RequestTimeTooSkewed", AWS_ERROR_CREDENTIALS, advice_clock),
     ROW("RequestInTheFuture", AWS_ERROR_CREDENTIALS, advice_clock),
 
+    ROW("ValidationException", AWS_ERROR_REFUSED, advice_record),
+    ROW("InvalidArgumentException", AWS_ERROR_REFUSED, advice_record),
+    ROW("SerializationException", AWS_ERROR_REFUSED, advice_record),
+
     ROW("AccessDenied", AWS_ERROR_OPERATOR, advice_rights),
     ROW("AccessDeniedException", AWS_ERROR_OPERATOR, advice_rights),
     ROW("NotAuthorized", AWS_ERROR_OPERATOR, advice_rights),
@@ -103,6 +109,13 @@ enum aws_error_class aws_error_class_of_status(struct slice code, long status)
     if (status >= 500 || status == 408 || status < 400)
         return AWS_ERROR_TRANSIENT;
     return status == 401 || status == 403 ? AWS_ERROR_CREDENTIALS : AWS_ERROR_REFUSED;
+}
+
+bool aws_error_is_verdict(struct slice code)
+{
+    ptrdiff_t i = aws_error_find(code);
+
+    return i >= 0 && aws_errors[i].class == AWS_ERROR_REFUSED;
 }
 
 const char *aws_error_advice(struct slice code, struct slice message, enum aws_error_class c)

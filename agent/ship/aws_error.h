@@ -7,6 +7,8 @@
 
 #include "slice.h"
 
+#include <stdbool.h>
+
 enum aws_error_class {
     AWS_ERROR_THROTTLED,   /* too fast: back off, narrow the window */
     AWS_ERROR_TRANSIENT,   /* the network's fault or theirs: again later */
@@ -20,6 +22,10 @@ enum aws_error_class aws_error_class(struct slice code);
 
 /* Classifies a code that came with an HTTP status; the status decides what the code does not. */
 enum aws_error_class aws_error_class_of_status(struct slice code, long status);
+
+/* Whether a code is known to be said of what a request contains, so that it will never be taken as it
+ * stands.  An unknown code may mean anything. */
+bool aws_error_is_verdict(struct slice code);
 
 /* What a person can do about it, as a clause; never NULL.  The message tells a wrong clock from a
  * wrong key, which have one code. */

@@ -1,68 +1,66 @@
 #include "ship/deliver.h"
 
 #include "backoff.h"
+#include "budget.h"
 #include "random.h"
 #include "run/log.h"
 #include "run/loop.h"
 #include "ship/client.h"
-#include "ship/window.h"
+#include "ship/gate.h"
 #include "util.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
     DELIVER_TIMEOUT_MS = 300 * 1000, /* a request on a slow line; http ends a still one */
     DELIVER_SAY_EVERY_MS = 60 * 1000,
+    DELIVER_IN_THE_WAY_MS = 1000,  /* patience with what is in the way of others */
+    DELIVER_CHARGE = 64 * 1024,    /* memory is taken from the budget in these steps */
+    DELIVER_REFUSALS_KNOWN = 3,    /* before a record is buried without a witness … */
+    DELIVER_REFUSALS_UNKNOWN = 10, /* … and with one, for a reason that nobody knows */
 };
 
-/* Records throttled or failed inside an answer: the shard is busy, not gone.  A batch that makes
- * progress starts at the base again. */
+/* Records throttled or failed inside an answer: the shard is busy, not gone. */
 static const struct backoff backoff_records = {.base_ms = 100, .cap_ms = 30 * 1000};
-
-/* The destination as a whole, by what is wrong.  Credentials and operator's matters are nothing
- * that a quick retry mends; but a person who mended them should not wait long either. */
-static const struct backoff backoff_by_class[] = {
-    [AWS_ERROR_THROTTLED] = {.base_ms = 1000, .cap_ms = 30 * 1000},
-    [AWS_ERROR_TRANSIENT] = {.base_ms = 200, .cap_ms = 30 * 1000},
-    [AWS_ERROR_CREDENTIALS] = {.base_ms = 10 * 1000, .cap_ms = 30 * 1000},
-    [AWS_ERROR_OPERATOR] = {.base_ms = 10 * 1000, .cap_ms = 30 * 1000},
-    [AWS_ERROR_REFUSED] = {.base_ms = 10 * 1000, .cap_ms = 30 * 1000},
-};
+/* Records that a person must see to. */
+static const struct backoff backoff_refused = {.base_ms = 10 * 1000, .cap_ms = 30 * 1000};
 
 /* A batch and its request. */
 struct parcel {
     struct batch batch;
     struct client_call call;
     struct deliver *deliver;
+    uint64_t charged;   /* bytes of its memory that the budget knows of */
+    uint64_t wanted_ms; /* monotonic: when it was sealed first, since it was idle */
 };
 
 struct deliver {
     struct loop *loop;
     struct random *random;
     struct client *client;
+    struct gate *gate;
+    struct budget *budget; /* or NULL */
     struct deliver_settings settings;
     struct deliver_events events;
     struct deliver_stats stats;
+    struct gate_user user;
+    struct budget_user memory;
 
     struct parcel *parcels; /* owns */
     uint32_t parcel_count;
-    struct list idle, sealed, flying; /* of batches */
-    struct batch *filling;            /* or NULL */
+    struct list idle, sealed, flying, leaving; /* of batches */
+    struct batch *filling;                     /* or NULL */
     uint64_t fills;
     uint32_t records; /* that went into batches, wrapping; without those of the one being filled */
-    bool room_wanted, hurry;
+    uint32_t in_flight;
+    bool room_wanted, hurry, impatient, pressed, joined;
+    uint64_t give_up_again_ms; /* monotonic: nobody takes a batch before */
 
-    struct window window;
-    uint32_t tries;         /* requests in a row that failed as a whole; 0: all is well */
-    uint64_t not_before_ms; /* while tries > 0: no request before */
-    uint64_t failing_mark;  /* requests up to here were sent before the last failure counted */
-    uint64_t failing_since_ms;
-    struct log_limit trouble[ARRAY_LEN(backoff_by_class)], records_trouble;
-    bool trouble_said; /* and not taken back yet */
-
+    struct log_limit records_trouble;
     struct loop_turn turn;
     struct loop_timer linger, retry;
     enum outcome *outcomes; /* owns: scratch for one answer */
@@ -84,6 +82,68 @@ static void deliver_move(struct batch *b, struct list *to)
     list_append(to, &b->node);
 }
 
+static void deliver_settle(void *user, void *owner, uint32_t count)
+{
+    struct deliver *d = user;
+
+    d->events.settled(d->events.user, owner, count);
+}
+
+static void deliver_tell_room(struct deliver *d)
+{
+    if (!d->room_wanted)
+        return;
+    d->room_wanted = false;
+    d->events.room(d->events.user);
+}
+
+/* --- memory --- */
+
+static void deliver_rest(struct deliver *d, struct batch *b)
+{
+    struct parcel *p = parcel_of(b);
+    uint64_t charged = p->charged;
+
+    if (d->budget == NULL || charged == 0)
+        return;
+    batch_rest(b);
+    p->charged = 0;
+    budget_give(d->budget, &d->memory, charged);
+}
+
+/* Somebody needs memory: what is idle goes at once, and what waits goes to disk soon. */
+static void deliver_squeeze(struct budget_user *u)
+{
+    struct deliver *d = CONTAINER_OF(u, struct deliver, memory);
+
+    LIST_EACH(&d->idle, node, after)
+    {
+        deliver_rest(d, batch_of(node));
+    }
+    d->pressed = true;
+    loop_want_turn(d->loop, &d->turn);
+}
+
+static void deliver_has_memory(struct budget_user *u)
+{
+    deliver_tell_room(CONTAINER_OF(u, struct deliver, memory));
+}
+
+/* Makes sure that the budget knows of what such a record takes. */
+static bool deliver_charge(struct deliver *d, struct batch *b, size_t data_len, size_t key_json_len)
+{
+    struct parcel *p = parcel_of(b);
+    uint64_t want = batch_touches(b, data_len, key_json_len);
+
+    if (d->budget == NULL || want <= p->charged)
+        return true;
+    want = (want + DELIVER_CHARGE - 1) / DELIVER_CHARGE * DELIVER_CHARGE;
+    if (!budget_take(d->budget, &d->memory, want - p->charged))
+        return false;
+    p->charged = want;
+    return true;
+}
+
 /* --- filling --- */
 
 static void deliver_seal(struct deliver *d)
@@ -94,6 +154,8 @@ static void deliver_seal(struct deliver *d)
     d->records = b->number;
     loop_timer_cancel(d->loop, &d->linger);
     batch_seal(b);
+    if (parcel_of(b)->wanted_ms == 0)
+        parcel_of(b)->wanted_ms = loop_now_ms(d->loop);
     deliver_move(b, &d->sealed);
     loop_want_turn(d->loop, &d->turn);
 }
@@ -106,26 +168,30 @@ static struct batch *deliver_waiting_with_room(struct deliver *d, size_t data_le
     LIST_EACH(&d->sealed, node, after)
     {
         struct batch *b = batch_of(node);
-        if (b->not_before_ms > loop_now_ms(d->loop) && batch_fits(b, data_len, key_len))
+        if (b->not_before_ms > loop_now_ms(d->loop) && b->part == 0 &&
+            batch_fits(b, data_len, key_len))
             return b;
     }
     return NULL;
 }
 
-/* Whether a record still waits that is two whole rounds of all batches older than the next one, so
+/* Whether a batch has a record that is two whole rounds of all batches older than the next one, so
  * that no other filling may begin.  One round alone would make every batch wait for the slowest. */
-static bool deliver_is_ahead(const struct deliver *d)
+static bool deliver_is_behind(const struct deliver *d, const struct batch *b)
 {
     uint32_t next = d->filling != NULL ? d->filling->number : d->records;
     uint32_t limit = 2 * d->parcel_count * d->settings.limits.records;
 
-    for (uint32_t i = 0; i < d->parcel_count; i++) {
-        const struct batch *b = &d->parcels[i].batch;
+    /* Entries stand in the order in which they came: the first one is the oldest. */
+    return b->count > 0 && !b->refused && b->state != BATCH_LEAVING &&
+           next - b->entries[0].number >= limit;
+}
 
-        /* Entries stand in the order in which they came: the first one is the oldest. */
-        if (b->count > 0 && !b->refused && next - b->entries[0].number >= limit)
+static bool deliver_is_ahead(const struct deliver *d)
+{
+    for (uint32_t i = 0; i < d->parcel_count; i++)
+        if (deliver_is_behind(d, &d->parcels[i].batch))
             return true;
-    }
     return false;
 }
 
@@ -138,9 +204,14 @@ static struct batch *deliver_take(struct deliver *d, size_t data_len, uint32_t k
     if (!list_is_empty(&d->idle)) {
         /* The one used last: its memory is warm, and what was never used stays untouched. */
         b = batch_of(d->idle.prev);
+        if (b->limits.bytes != d->settings.limits.bytes &&
+            batch_set_bytes_max(b, d->settings.limits.bytes) < 0)
+            return NULL;
         b->state = BATCH_FILLING;
         b->not_before_ms = 0;
-        b->tries = 0;
+        b->tries = b->part = 0;
+        b->refused = false;
+        parcel_of(b)->wanted_ms = 0;
     } else {
         b = deliver_waiting_with_room(d, data_len, key_len);
         if (b == NULL)
@@ -173,23 +244,40 @@ bool deliver_has_room(struct deliver *d)
          (!list_is_empty(&d->idle) || deliver_waiting_with_room(d, 0, 0) != NULL)))
         return true;
     d->room_wanted = true;
+    loop_want_turn(d->loop, &d->turn); /* what is in the way may be given up now */
     return false;
 }
 
-struct batch *deliver_room(struct deliver *d, size_t data_len, uint32_t key_len)
+struct batch *deliver_room(struct deliver *d, size_t data_len, struct batch_key key)
 {
-    assert(data_len + key_len <= d->settings.limits.bytes);
-    if (d->filling != NULL) {
-        if (batch_fits(d->filling, data_len, key_len))
-            return d->filling;
-        deliver_seal(d);
+    assert(data_len + key.len <= d->settings.service->bytes_max);
+    if (d->filling != NULL && !batch_fits(d->filling, data_len, key.len)) {
+        if (d->filling->count == 0) { /* made for less, before a record could be so large */
+            d->filling->state = BATCH_IDLE;
+            list_append(&d->idle, &d->filling->node);
+            d->filling = NULL;
+        } else {
+            deliver_seal(d);
+        }
     }
-    d->filling = deliver_take(d, data_len, key_len);
-    if (d->filling == NULL)
+    if (d->filling == NULL) {
+        d->filling = deliver_take(d, data_len, key.len);
+        if (d->filling != NULL && d->filling->count > 0)
+            deliver_arm_linger(d);
+    }
+    if (d->filling == NULL || !batch_fits(d->filling, data_len, key.len) ||
+        !deliver_charge(d, d->filling, data_len, key.json.len)) {
         d->room_wanted = true;
-    else if (d->filling->count > 0)
-        deliver_arm_linger(d);
+        loop_want_turn(d->loop, &d->turn);
+        return NULL;
+    }
     return d->filling;
+}
+
+void deliver_add(struct deliver *d, struct batch *b, struct slice data, struct batch_key key,
+                 void *owner, struct batch_origin origin)
+{
+    batch_add(b, data, key, owner, origin, loop_now_ms(d->loop));
 }
 
 void deliver_added(struct deliver *d)
@@ -198,7 +286,7 @@ void deliver_added(struct deliver *d)
 
     if (b == NULL || b->count == 0)
         return;
-    if (b->count == d->settings.limits.records || b->bytes == d->settings.limits.bytes ||
+    if (b->count == d->settings.limits.records || b->bytes >= b->limits.bytes ||
         d->settings.linger_ms == 0 || d->hurry)
         deliver_seal(d);
     else if (!loop_timer_is_set(&d->linger)) {
@@ -215,120 +303,216 @@ static void deliver_lingered(struct loop_timer *t)
         deliver_seal(d);
 }
 
-/* --- trouble, told --- */
+/* --- giving up --- */
 
-static bool deliver_is_failing(const struct deliver *d)
+/* When the batch is to be given up, if it is not delivered until then. */
+static uint64_t deliver_give_up_at(const struct deliver *d, const struct batch *b)
 {
-    return d->tries > 0;
+    uint64_t now = loop_now_ms(d->loop), since, patience = d->settings.patience_ms;
+
+    if (d->events.give_up == NULL)
+        return UINT64_MAX;
+
+    /* Lingering is not waiting; and of a batch that gets on, only what is left counts. */
+    since = now - (uint32_t)((uint32_t)now - b->entries[0].since_ms);
+    since = MAX(since, CONTAINER_OF(b, struct parcel, batch)->wanted_ms);
+    if (d->impatient || d->pressed || (d->room_wanted && deliver_is_behind(d, b)))
+        patience = MIN(patience, (uint64_t)DELIVER_IN_THE_WAY_MS);
+    return MAX(since + patience, d->give_up_again_ms);
 }
 
-/* A request failed as a whole: say it at once, and then once a minute for each kind of trouble. */
-static void deliver_say_trouble(struct deliver *d, const struct client_answer *a, uint64_t wait_ms)
+static bool deliver_give_up(struct deliver *d, struct batch *b)
 {
-    uint64_t held;
-    bool loud = a->class != AWS_ERROR_THROTTLED && a->class != AWS_ERROR_TRANSIENT;
-
-    if (!log_limit_pass(&d->trouble[a->class], loop_now_ms(d->loop), DELIVER_SAY_EVERY_MS, &held))
-        return;
-    d->trouble_said = true;
-    log_line(loud ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
-             "flow %s: stream '%s' at %s: %.*s: %.*s; %s; nothing is lost, reading waits, next "
-             "try in %.1f s; %" PRIu64 " more in the last minute%s%.*s",
-             d->settings.flow, d->settings.stream, client_url(d->client), SLICE_ARG(a->code),
-             SLICE_ARG(a->message), aws_error_advice(a->code, a->message, a->class),
-             (double)wait_ms / 1000, held, a->request_id.len > 0 ? "; request id " : "",
-             SLICE_ARG(a->request_id));
+    batch_leave(b);
+    deliver_move(b, &d->leaving);
+    if (d->events.give_up(d->events.user, b))
+        return true;
+    batch_come_back(b);
+    deliver_move(b, &d->sealed);
+    d->give_up_again_ms = loop_now_ms(d->loop) + DELIVER_IN_THE_WAY_MS;
+    return false;
 }
 
-static void deliver_say_records(struct deliver *d, const struct service_complaint *c,
-                                uint32_t count, bool refused)
+/* Puts a batch whose flight ended, or that comes back, where it belongs now. */
+static void deliver_landed(struct deliver *d, struct batch *b)
 {
-    uint64_t held;
+    deliver_move(b, b->state == BATCH_IDLE ? &d->idle : &d->sealed);
+    if (b->state == BATCH_IDLE && d->budget != NULL && budget_is_tight(d->budget))
+        deliver_rest(d, b);
+    loop_want_turn(d->loop, &d->turn);
 
-    if (!log_limit_pass(&d->records_trouble, loop_now_ms(d->loop), DELIVER_SAY_EVERY_MS, &held))
-        return;
-    log_line(refused ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
-             "flow %s: stream '%s': %u records not taken: %.*s: %.*s; %s; they are sent again; "
-             "%" PRIu64 " more such answers in the last minute",
-             d->settings.flow, d->settings.stream, count,
-             SLICE_ARG(c->code.len > 0 ? c->code : SLICE("no sequence number")),
-             SLICE_ARG(slice_first(c->message, 200)),
-             aws_error_advice(c->code, c->message, aws_error_class(c->code)), held);
+    /* A batch that waits and is not full has room as well as an idle one. */
+    if (!deliver_is_ahead(d) &&
+        (b->state == BATCH_IDLE ||
+         (b->not_before_ms > loop_now_ms(d->loop) && b->part == 0 && batch_fits(b, 0, 0))))
+        deliver_tell_room(d);
 }
 
-/* The destination answered well: whatever was wrong with it as a whole is over. */
-static void deliver_recovered(struct deliver *d)
+void deliver_gave_up(struct deliver *d, struct batch *b, bool durable)
 {
-    if (!deliver_is_failing(d))
-        return;
-    d->tries = 0;
-    d->not_before_ms = 0;
+    assert(b->state == BATCH_LEAVING);
+    if (durable) {
+        d->stats.records_spooled += b->count;
+        batch_settle(b, deliver_settle, d);
+    } else {
+        batch_come_back(b);
+        d->give_up_again_ms = loop_now_ms(d->loop) + DELIVER_IN_THE_WAY_MS;
+    }
+    deliver_landed(d, b);
+}
 
-    /* The last word was that it fails: take that back. */
-    if (d->trouble_said)
-        log_info("flow %s: stream '%s': delivering again after %.1f s", d->settings.flow,
-                 d->settings.stream, (double)(loop_now_ms(d->loop) - d->failing_since_ms) / 1000);
-    d->trouble_said = false;
+void deliver_may_give_up(struct deliver *d)
+{
+    d->give_up_again_ms = 0;
+    loop_want_turn(d->loop, &d->turn);
+}
+
+void deliver_set_impatient(struct deliver *d, bool impatient)
+{
+    if (d->impatient == impatient)
+        return;
+    d->impatient = impatient;
+    loop_want_turn(d->loop, &d->turn);
+}
+
+void deliver_give_up_all(struct deliver *d)
+{
+    if (d->filling != NULL && d->filling->count > 0)
+        deliver_seal(d);
+    LIST_EACH(&d->flying, node, after)
+    {
+        struct batch *b = batch_of(node);
+
+        client_cancel(&parcel_of(b)->call);
+        d->in_flight--;
+        gate_cancelled(d->gate);
+        batch_land(b);
+        deliver_move(b, &d->sealed);
+    }
+    if (d->events.give_up == NULL)
+        return;
+    LIST_EACH(&d->sealed, node, after)
+    {
+        (void)deliver_give_up(d, batch_of(node));
+    }
 }
 
 /* --- judging --- */
 
-/* Puts a batch whose flight ended where it belongs now. */
-static void deliver_landed(struct deliver *d, struct batch *b)
+/* What follows a flight that settled nothing. */
+static void deliver_wait(struct deliver *d, struct batch *b, const struct backoff *backoff)
 {
-    bool room = d->room_wanted;
+    b->not_before_ms = loop_now_ms(d->loop) + backoff_delay_ms(backoff, b->tries, d->random);
+}
 
-    deliver_move(b, b->state == BATCH_IDLE ? &d->idle : &d->sealed);
-    loop_want_turn(d->loop, &d->turn);
+static void deliver_refusal(struct entry *e)
+{
+    if (e->refusals < UINT8_MAX)
+        e->refusals++;
+}
 
-    /* A batch that waits and is not full has room as well as an idle one. */
-    if (room && !deliver_is_ahead(d) &&
-        (b->state == BATCH_IDLE ||
-         (b->not_before_ms > loop_now_ms(d->loop) && batch_fits(b, 0, 0)))) {
-        d->room_wanted = false;
-        d->events.room(d->events.user);
+/* Whether nobody will ever take this record as it stands. */
+static bool deliver_is_condemned(const struct deliver *d, const struct entry *e, bool known)
+{
+    if (gate_has_witness(d->gate))
+        return known || e->refusals >= DELIVER_REFUSALS_UNKNOWN;
+    return known && e->refusals >= DELIVER_REFUSALS_KNOWN;
+}
+
+/* The request was refused for what is in it.  Half of it is tried alone, then half of that; what is
+ * taken doubles the next part.  So one record among n is found in about 2 log n requests, and if all
+ * of them are refused, each costs one. */
+static void deliver_refused(struct deliver *d, struct batch *b, const struct client_answer *a)
+{
+    bool large = a->status == 413, known = large || aws_error_is_verdict(a->code);
+    uint32_t flown = b->flown;
+    struct entry *first = &b->entries[0];
+
+    d->stats.requests_refused++;
+    d->stats.records_retried += flown;
+    gate_refused(d->gate);
+    if (flown > 1) {
+        if (large)
+            gate_too_large(d->gate, batch_body(b).len);
+        batch_land(b);
+        b->part = flown / 2;
+        deliver_wait(d, b, &backoff_records);
+        gate_say_refused(d->gate, &d->user, a, "sent in smaller parts, to find the record meant");
+        return;
     }
+    deliver_refusal(first);
+    b->part = 1;
+    if (deliver_is_condemned(d, first, known || gate_has_witness(d->gate)) &&
+        d->events.bury(d->events.user, b, 0, a->code, a->message)) {
+        gate_say_refused(d->gate, &d->user, a, "the record is kept as a dead letter");
+        d->stats.records_refused++;
+        d->outcomes[0] = OUTCOME_BURIED;
+        (void)batch_judge(b, d->outcomes, deliver_settle, d);
+        b->not_before_ms = 0;
+        return;
+    }
+
+    /* Nobody was accepted lately: it may be the stream, or what stands between.  The others get
+     * their chance to tell. */
+    batch_land(b);
+    b->refused = true;
+    (void)batch_rotate(b);
+    deliver_wait(d, b, &backoff_refused);
+    b->tries++;
+    gate_say_refused(d->gate, &d->user, a, "nothing is lost, it is tried again slowly");
 }
 
 /* The request failed as a whole, or nobody knows: all of its records stay. */
 static void deliver_failed(struct deliver *d, struct batch *b, const struct client_answer *a)
 {
-    uint64_t now = loop_now_ms(d->loop);
-    const struct backoff *backoff = &backoff_by_class[a->class];
-
-    d->stats.records_retried += b->count;
-    b->state = BATCH_SEALED;
-    if (a->class == AWS_ERROR_THROTTLED) {
+    d->stats.records_retried += b->flown;
+    if (a->class == AWS_ERROR_THROTTLED)
         d->stats.requests_throttled++;
-        window_throttled(&d->window, b->flight);
-    } else {
+    else
         d->stats.requests_failed++;
-        window_ended(&d->window);
-    }
-    if (a->class == AWS_ERROR_REFUSED) {
-        /* Something in this batch: the others need not wait for it. */
-        b->refused = true;
-        b->not_before_ms = now + backoff_delay_ms(backoff, b->tries++, d->random);
-        deliver_say_trouble(d, a, b->not_before_ms - now);
-        return;
-    }
-    /* Those that flew together tell the same news: counting each would end a short trouble with a
-     * long wait. */
-    if (deliver_is_failing(d) && b->flight <= d->failing_mark)
-        return;
-    d->failing_mark = d->window.sent;
-    if (!deliver_is_failing(d))
-        d->failing_since_ms = now;
-    d->not_before_ms = now + backoff_delay_ms(backoff, d->tries, d->random);
-    d->tries++;
-    deliver_say_trouble(d, a, d->not_before_ms - now);
+    gate_failed(d->gate, &d->user, b->flight, a);
+    batch_land(b);
 }
 
-static void deliver_settle(void *user, void *owner, uint32_t count)
+static void deliver_say_records(struct deliver *d, const struct service_complaint *c,
+                                uint32_t count, bool loud, uint32_t buried)
 {
-    struct deliver *d = user;
+    uint64_t held;
+    char fate[64] = "they are sent again";
 
-    d->events.settled(d->events.user, owner, count);
+    if (!log_limit_pass(&d->records_trouble, loop_now_ms(d->loop), DELIVER_SAY_EVERY_MS, &held))
+        return;
+    if (buried > 0)
+        (void)snprintf(fate, sizeof fate, "%u of them kept as dead letters, others sent again",
+                       buried);
+    log_line(loud ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
+             "flow %s: stream '%s': %u records not taken: %.*s: %.*s; %s; %s; "
+             "%" PRIu64 " more such answers in the last minute",
+             d->settings.flow, d->settings.stream, count,
+             SLICE_ARG(c->code.len > 0 ? c->code : SLICE("no sequence number")),
+             SLICE_ARG(slice_first(c->message, 200)),
+             aws_error_advice(c->code, c->message, aws_error_class(c->code)), fate, held);
+}
+
+/* Of each record that was not taken: is it time to let it go? */
+static uint32_t deliver_bury(struct deliver *d, struct batch *b, const struct service_complaint *c)
+{
+    uint32_t buried = 0;
+
+    for (uint32_t i = 0; i < b->flown; i++) {
+        enum outcome o = d->outcomes[i];
+
+        if (o != OUTCOME_REFUSED && o != OUTCOME_UNKNOWN)
+            continue;
+        deliver_refusal(&b->entries[i]);
+        if (!deliver_is_condemned(d, &b->entries[i], o == OUTCOME_REFUSED) ||
+            !d->events.bury(d->events.user, b, i, c->code, c->message))
+            continue;
+        d->outcomes[i] = OUTCOME_BURIED;
+        buried++;
+    }
+    d->stats.records_refused += buried;
+    return buried;
 }
 
 static uint32_t count_outcomes(const enum outcome *outcomes, uint32_t count, enum outcome which)
@@ -344,33 +528,40 @@ static uint32_t count_outcomes(const enum outcome *outcomes, uint32_t count, enu
  * a half-edited body would make position lie. */
 static void deliver_judge(struct deliver *d, struct batch *b, struct service_complaint *c)
 {
-    uint32_t sent = b->count, throttled, refused, accepted;
+    uint32_t sent = b->flown, throttled, held, buried, accepted, left;
     uint64_t bytes = b->bytes;
 
     throttled = count_outcomes(d->outcomes, sent, OUTCOME_THROTTLED);
-    refused = count_outcomes(d->outcomes, sent, OUTCOME_REFUSED);
-    accepted = batch_judge(b, d->outcomes, deliver_settle, d);
+    accepted = count_outcomes(d->outcomes, sent, OUTCOME_ACCEPTED);
+    gate_answered(d->gate, b->flight, accepted > 0, throttled > 0);
+    buried = deliver_bury(d, b, c);
+    held = count_outcomes(d->outcomes, sent, OUTCOME_HELD) +
+           count_outcomes(d->outcomes, sent, OUTCOME_UNKNOWN) +
+           count_outcomes(d->outcomes, sent, OUTCOME_REFUSED);
+    (void)batch_judge(b, d->outcomes, deliver_settle, d);
+    left = sent - accepted - buried;
 
     d->stats.records_sent += accepted;
     d->stats.bytes_sent += bytes - b->bytes;
-    d->stats.records_retried += sent - accepted;
-    if (throttled > 0) {
+    d->stats.records_retried += left;
+    if (throttled > 0)
         d->stats.requests_throttled++;
-        window_throttled(&d->window, b->flight);
-    } else {
+    else
         d->stats.requests_ok++;
-        window_clean(&d->window);
-    }
-    b->refused = b->count > 0 && refused == b->count;
-    if (accepted == sent)
+    if (b->part > 0 && accepted == sent)
+        b->part = 2 * b->part < b->count ? 2 * b->part : 0;
+    b->refused = left > 0 && held == left && b->count == left;
+    if (accepted == sent) {
+        b->tries = 0;
+        b->not_before_ms = 0;
         return;
+    }
 
-    b->tries = accepted > 0 ? 0 : b->tries + 1;
-    b->not_before_ms =
-        loop_now_ms(d->loop) +
-        backoff_delay_ms(b->refused ? &backoff_by_class[AWS_ERROR_REFUSED] : &backoff_records,
-                         b->tries, d->random);
-    deliver_say_records(d, c, sent - accepted, refused > 0);
+    /* A batch of which most was taken gets on; one that has gathered what a busy shard does not take
+     * comes less and less often. */
+    b->tries = 2 * accepted >= sent ? b->tries / 2 : b->tries + 1;
+    deliver_wait(d, b, b->refused ? &backoff_refused : &backoff_records);
+    deliver_say_records(d, c, sent - accepted, held + buried > 0, buried);
 }
 
 static void deliver_answered(struct client_call *call, const struct client_answer *a)
@@ -380,9 +571,12 @@ static void deliver_answered(struct client_call *call, const struct client_answe
     struct batch *b = &p->batch;
     struct service_complaint complaint = {0};
 
-    if (!a->ok) {
+    d->in_flight--;
+    if (!a->ok && a->class == AWS_ERROR_REFUSED) {
+        deliver_refused(d, b, a);
+    } else if (!a->ok) {
         deliver_failed(d, b, a);
-    } else if (d->settings.service->read(a->body, b->count, d->outcomes, &complaint) < 0) {
+    } else if (d->settings.service->read(a->body, b->flown, d->outcomes, &complaint) < 0) {
         const struct client_answer unknown = {
             .class = AWS_ERROR_TRANSIENT,
             .code = SLICE("unreadable answer"),
@@ -392,7 +586,6 @@ static void deliver_answered(struct client_call *call, const struct client_answe
         };
         deliver_failed(d, b, &unknown);
     } else {
-        deliver_recovered(d);
         deliver_judge(d, b, &complaint);
     }
     deliver_landed(d, b);
@@ -403,48 +596,78 @@ static void deliver_answered(struct client_call *call, const struct client_answe
 static int deliver_launch(struct deliver *d, struct batch *b)
 {
     struct parcel *p = parcel_of(b);
+    uint32_t count = b->part > 0 ? MIN(b->part, b->count) : b->count;
+    uint32_t within = batch_count_within(b, gate_body_max(d->gate));
     int r;
 
+    batch_fly(b, MIN(count, within));
     r = client_send(&p->call, d->settings.service->put_target, batch_body(b), DELIVER_TIMEOUT_MS);
-    if (r < 0)
+    if (r < 0) {
+        batch_land(b);
         return r;
-    b->state = BATCH_FLYING;
-    b->flight = window_send(&d->window);
+    }
+    b->flight = gate_sent(d->gate);
+    d->in_flight++;
     deliver_move(b, &d->flying);
     return 0;
 }
 
-static bool deliver_may_send(const struct deliver *d)
+static bool deliver_is_ready(const struct deliver *d, const struct batch *b)
 {
-    /* While it fails, one request at a time feels whether it is back: a hundred would be no
-     * better informed, and be a storm when it is. */
-    if (deliver_is_failing(d))
-        return d->window.in_flight == 0 && d->not_before_ms <= loop_now_ms(d->loop);
-    return window_may_send(&d->window);
+    return b->not_before_ms <= loop_now_ms(d->loop);
 }
 
-/* Sends whatever may go now, oldest first, and sets the clock for the rest. */
-static void deliver_turn(struct loop_turn *t)
+/* The gate's word: one request, the oldest that is ready. */
+static void deliver_send(struct gate_user *u)
 {
-    struct deliver *d = CONTAINER_OF(t, struct deliver, turn);
-    uint64_t now = loop_now_ms(d->loop), next = UINT64_MAX;
+    struct deliver *d = CONTAINER_OF(u, struct deliver, user);
+    bool sent = false;
 
     LIST_EACH(&d->sealed, node, after)
     {
         struct batch *b = batch_of(node);
 
-        if (b->not_before_ms > now) {
-            next = MIN(next, b->not_before_ms);
+        if (!deliver_is_ready(d, b))
             continue;
+        if (sent) {
+            if (d->in_flight < d->settings.in_flight_max)
+                gate_want(d->gate, &d->user);
+            return;
         }
-        if (!deliver_may_send(d)) {
-            if (deliver_is_failing(d) && d->not_before_ms > now)
-                next = MIN(next, d->not_before_ms);
-            continue;
+        if (deliver_launch(d, b) < 0) {
+            /* Out of memory: it may pass. */
+            loop_timer_set(d->loop, &d->retry, loop_now_ms(d->loop) + backoff_records.base_ms);
+            return;
         }
-        if (deliver_launch(d, b) < 0)
-            next = MIN(next, now + backoff_records.base_ms); /* out of memory: it may pass */
+        sent = true;
     }
+}
+
+/* Asks for whatever may go now, gives up what has waited for too long, and sets the clock for the
+ * rest. */
+static void deliver_turn(struct loop_turn *t)
+{
+    struct deliver *d = CONTAINER_OF(t, struct deliver, turn);
+    uint64_t now = loop_now_ms(d->loop), next = UINT64_MAX;
+    bool ready = false;
+
+    LIST_EACH(&d->sealed, node, after)
+    {
+        struct batch *b = batch_of(node);
+        uint64_t give_up_at = deliver_give_up_at(d, b);
+
+        if (give_up_at <= now && deliver_give_up(d, b))
+            continue;
+        give_up_at = deliver_give_up_at(d, b); /* later, if nobody took it */
+        next = MIN(next, give_up_at);
+        if (deliver_is_ready(d, b))
+            ready = true;
+        else
+            next = MIN(next, b->not_before_ms);
+    }
+    d->pressed = d->pressed && d->memory.waits;
+    if (ready && d->in_flight < d->settings.in_flight_max)
+        gate_want(d->gate, &d->user);
     if (next == UINT64_MAX)
         loop_timer_cancel(d->loop, &d->retry);
     else
@@ -475,9 +698,9 @@ static int deliver_add_parcel(struct deliver *d)
     return 0;
 }
 
-int deliver_new(struct loop *loop, struct random *random, struct client *client,
-                const struct deliver_settings *settings, const struct deliver_events *events,
-                struct deliver **ret)
+int deliver_new(struct loop *loop, struct random *random, struct client *client, struct gate *gate,
+                struct budget *budget, const struct deliver_settings *settings,
+                const struct deliver_events *events, struct deliver **ret)
 {
     uint32_t count = settings->in_flight_max + DELIVER_SPARE_BATCHES;
     struct deliver *d = calloc(1, sizeof *d);
@@ -488,12 +711,18 @@ int deliver_new(struct loop *loop, struct random *random, struct client *client,
     d->loop = loop;
     d->random = random;
     d->client = client;
+    d->gate = gate;
+    d->budget = budget;
     d->settings = *settings;
     d->events = *events;
+    d->user = (struct gate_user){
+        .flow = settings->flow, .in_flight_max = settings->in_flight_max, .send = deliver_send};
+    d->memory = (struct budget_user){.squeeze = deliver_squeeze, .room = deliver_has_memory};
+    list_init(&d->user.node);
     list_init(&d->idle);
     list_init(&d->sealed);
     list_init(&d->flying);
-    window_init(&d->window, settings->in_flight_max);
+    list_init(&d->leaving);
     loop_turn_init(&d->turn, deliver_turn);
     d->parcels = calloc(count, sizeof(*d->parcels));
     d->outcomes = calloc(settings->limits.records, sizeof(*d->outcomes));
@@ -506,6 +735,10 @@ int deliver_new(struct loop *loop, struct random *random, struct client *client,
         if (r < 0)
             goto out;
     }
+    gate_join(gate, &d->user);
+    if (budget != NULL)
+        budget_join(budget, &d->memory);
+    d->joined = true;
     *ret = d;
     return 0;
 out:
@@ -518,9 +751,16 @@ void deliver_free(struct deliver *d)
     if (d == NULL)
         return;
     for (uint32_t i = 0; i < d->parcel_count; i++) {
+        if (d->parcels[i].batch.state == BATCH_FLYING)
+            gate_cancelled(d->gate);
         client_cancel(&d->parcels[i].call);
         client_call_done(&d->parcels[i].call);
         batch_done(&d->parcels[i].batch);
+    }
+    if (d->joined) {
+        gate_leave(d->gate, &d->user);
+        if (d->budget != NULL)
+            budget_leave(d->budget, &d->memory);
     }
     loop_turn_cancel(&d->turn);
     loop_timer_done(d->loop, &d->linger);
@@ -528,6 +768,12 @@ void deliver_free(struct deliver *d)
     free(d->parcels);
     free(d->outcomes);
     free(d);
+}
+
+void deliver_set_bytes_max(struct deliver *d, uint64_t bytes)
+{
+    d->settings.limits.bytes =
+        MIN(MAX(d->settings.limits.bytes, bytes), d->settings.service->bytes_max);
 }
 
 void deliver_hurry(struct deliver *d)

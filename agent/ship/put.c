@@ -77,9 +77,13 @@ static enum outcome put_judge(const struct put_entry *e)
         return OUTCOME_THROTTLED;
     case AWS_ERROR_TRANSIENT:
         return OUTCOME_TRANSIENT;
-    default:
-        return OUTCOME_REFUSED;
+    case AWS_ERROR_CREDENTIALS:
+    case AWS_ERROR_OPERATOR:
+        return OUTCOME_HELD;
+    case AWS_ERROR_REFUSED:
+        break;
     }
+    return aws_error_is_verdict(e->complaint.code) ? OUTCOME_REFUSED : OUTCOME_UNKNOWN;
 }
 
 static int put_read_entries(const struct put_words *w, struct json *j, size_t count,

@@ -17,7 +17,10 @@ enum outcome {
     OUTCOME_ACCEPTED,  /* stored: its bytes are settled */
     OUTCOME_THROTTLED, /* the shard is full: again later, and narrow the window */
     OUTCOME_TRANSIENT, /* their fault: again later */
-    OUTCOME_REFUSED,   /* not as it stands: said loudly, and tried again slowly */
+    OUTCOME_HELD,      /* a person's business, a key or a permission: said loudly, again later */
+    OUTCOME_UNKNOWN,   /* for a reason that nobody knows: the same, but not for ever */
+    OUTCOME_REFUSED,   /* will never be taken as it stands */
+    OUTCOME_BURIED,    /* nothing a service says: it was refused, and is a dead letter now */
 };
 
 /* The first failure of an answer, for a person; borrows from the answer. */

@@ -60,6 +60,10 @@ struct follower_events {
      * is met again with it.  What is known of such a slot. */
     void *(*rest)(void *user, struct source *s);
     void (*recall)(void *user, void *slot, struct source_id *ret_id, struct cursor *ret_at);
+
+    /* Deleted files hold more than held_limit, or (`much` false) no longer.  True if they are being
+     * brought to safety: then none of them is given up. */
+    bool (*rescue)(void *user, bool much);
     void *user;
 };
 

@@ -89,6 +89,7 @@ struct follower {
     struct loop_timer tick, rest, retry;
     struct log_limit missed_said, refused_said;
     bool starting, settling, claimed, closing, said_held;
+    bool rescuing; /* deleted files hold more than they may: events.rescue was told */
 };
 
 static inline const char *follower_flow(const struct follower *f)

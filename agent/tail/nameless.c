@@ -131,6 +131,14 @@ static void hold(struct follower *f, struct source *s, const struct stat *st)
     }
     if (limit == 0 || f->held_bytes <= limit)
         return;
+    if (f->events.rescue(f->events.user, true)) {
+        if (!f->rescuing)
+            log_warn("flow %s: deleted files hold more than held_limit (%llu bytes) undelivered; "
+                     "they are read into the spool now, and others wait",
+                     follower_flow(f), (unsigned long long)limit);
+        f->rescuing = true;
+        return;
+    }
     log_error("flow %s: '%s': deleted files hold more than held_limit (%llu bytes) undelivered; "
               "this one is given up, its %llu bytes beyond byte %llu are lost",
               follower_flow(f), s->path, (unsigned long long)limit, (unsigned long long)bytes,
@@ -177,6 +185,10 @@ void nameless_tick(struct loop_timer *t)
     for (struct list *node = f->nameless.prev, *before = node->prev; node != &f->nameless;
          node = before, before = node->prev)
         look_after(f, source_of(node));
+    if (f->rescuing && f->held_bytes <= f->settings.held_limit) {
+        f->rescuing = false;
+        (void)f->events.rescue(f->events.user, false);
+    }
     if (f->held_bytes == 0 && held && f->said_held) {
         f->said_held = false;
         log_info("flow %s: all deleted files are delivered", follower_flow(f));

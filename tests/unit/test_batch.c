@@ -33,6 +33,7 @@ struct model {
     size_t count;
 };
 
+static const struct batch_origin nowhere;
 static const char *const owners[] = {"first", "second", "third"};
 
 static struct batch_key key_of(const char json[KEY_RANDOM_LEN + 2])
@@ -51,7 +52,8 @@ static void add_random(struct batch *b, struct model *m, struct random *r)
     key_random(r, &k);
     memcpy(record->key, k.json, k.json_len);
     record->owner = (void *)(uintptr_t)owners[random_below(r, ARRAY_LEN(owners))];
-    batch_add(b, (struct slice){record->data, record->len}, key_of(record->key), record->owner);
+    batch_add(b, (struct slice){record->data, record->len}, key_of(record->key), record->owner,
+              (struct batch_origin){0}, 0);
 }
 
 /* The request as it should stand on the wire, told by printf. */
@@ -123,7 +125,7 @@ static void check(const struct batch *b, const struct model *m)
         bytes += m->records[i].len + KEY_RANDOM_LEN;
     assert_true(b->bytes == bytes);
     assert_true(b->body_len <= b->body_cap);
-    if (b->state != BATCH_SEALED && b->state != BATCH_FLYING)
+    if (b->state != BATCH_FLYING)
         return;
     buf_init(&body, 1024 * 1024);
     write_model(m, &body);
@@ -247,7 +249,7 @@ static void verdicts_settle_runs(void **state)
             outcomes[n] = outcome_of(v->outcomes[n]);
         }
         batch_seal(&b);
-        b.state = BATCH_FLYING;
+        batch_fly(&b, b.count);
         (void)batch_judge(&b, outcomes, note_run, &got);
         buf_init(&told, 200);
         for (size_t n = 0; n < got.count; n++)
@@ -295,10 +297,10 @@ static void lives_are_as_the_model_says(void **state)
             check(&b, &m);
             if (random_below(&r, 3) == 0)
                 continue;
-            b.state = BATCH_FLYING;
+            batch_fly(&b, b.count);
             check(&b, &m);
             if (random_below(&r, 5) == 0) { /* nobody knows: all of it stays */
-                b.state = BATCH_SEALED;
+                batch_land(&b);
                 continue;
             }
             for (size_t i = 0; i < m.count; i++)
@@ -326,10 +328,10 @@ static void limits_are_met_exactly(void **state)
     assert_true(batch_fits(&b, 92, 8));
     assert_false(batch_fits(&b, 93, 8));
     assert_false(batch_fits(&b, 101, 0));
-    batch_add(&b, (struct slice){data, 42}, key_of(key), NULL);
+    batch_add(&b, (struct slice){data, 42}, key_of(key), NULL, nowhere, 0);
     assert_true(batch_fits(&b, 42, 8));
     assert_false(batch_fits(&b, 43, 8));
-    batch_add(&b, (struct slice){data, 42}, key_of(key), NULL);
+    batch_add(&b, (struct slice){data, 42}, key_of(key), NULL, nowhere, 0);
     assert_true(b.bytes == limits.bytes);
     assert_true(batch_fits(&b, 0, 0)); /* one record of nothing at all */
     assert_false(batch_fits(&b, 1, 0));
@@ -339,10 +341,11 @@ static void limits_are_met_exactly(void **state)
     start(&b, &limits);
     for (int i = 0; i < 3; i++) {
         assert_true(batch_fits(&b, 0, KEY_RANDOM_LEN));
-        batch_add(&b, SLICE(""), key_of(key), NULL);
+        batch_add(&b, SLICE(""), key_of(key), NULL, nowhere, 0);
     }
     assert_false(batch_fits(&b, 0, 0));
     batch_seal(&b);
+    batch_fly(&b, 3);
     assert_int_equal(read_body(batch_body(&b)), 3);
     batch_done(&b);
 }
@@ -398,12 +401,12 @@ static void the_body_is_never_overrun(void **state)
                          0);
         b.state = BATCH_FILLING;
         for (; batch_fits(&b, w->data_len, key.len); count++)
-            batch_add(&b, (struct slice){data, w->data_len}, key, NULL);
+            batch_add(&b, (struct slice){data, w->data_len}, key, NULL, nowhere, 0);
         assert_true(count == w->limits.records || b.bytes + w->data_len + key.len > b.limits.bytes);
         batch_seal(&b);
+        batch_fly(&b, b.count);
         if (batch_body(&b).len > b.body_cap)
             fail_msg("%s: %zu of %zu bytes", w->name, batch_body(&b).len, b.body_cap);
-        b.state = BATCH_FLYING;
         assert_int_equal(batch_judge(&b, outcomes, note_run, &runs), count);
         assert_true(runs.count == 1 && runs.runs[0].count == count);
         batch_done(&b);

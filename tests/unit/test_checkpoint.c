@@ -1491,6 +1491,73 @@ static void test_failed_sync(void **state)
     checkpoint_close(c);
 }
 
+/* --- facts that travel --- */
+
+/* What a spool's frame says of its sources is learnt by the store as it was, by one that has forgotten,
+ * and by another one; no place goes back. */
+static void test_travelling_facts(void **state)
+{
+    struct checkpoint *c;
+    struct checkpoint_slot *a, *b;
+    struct buf facts;
+
+    (void)state;
+    dir_empty();
+    c = reopen(NULL, NULL);
+    a = join(c, "/log/a", 11, 100);
+    b = join(c, "/log/b \n%", 12, 100);
+    buf_init(&facts, 100000);
+    assert_int_equal(checkpoint_tell(a, at(250), &facts), 0);
+    assert_int_equal(checkpoint_tell(b, at(50), &facts), 0); /* older than what is known */
+    assert_int_equal(checkpoint_cursor(a).offset, 100);      /* telling changes nothing */
+    assert_int_equal(checkpoint_learn(c, buf_slice(&facts)), 0);
+    assert_true(same_place(checkpoint_cursor(a), at(250)));
+    assert_true(same_place(checkpoint_cursor(b), at(100)));
+    assert_int_equal(checkpoint_spool(c, SLICE("s")), 0);
+    assert_int_equal(checkpoint_note_spool(c, SLICE("s"), 7), 0);
+    assert_int_equal(checkpoint_note_spool(c, SLICE("other stream"), 1), 0);
+    assert_int_equal(checkpoint_note_spool(c, SLICE("s"), 8), 0);
+    assert_true(checkpoint_is_dirty(c));
+    assert_int_equal(checkpoint_write(c), 0);
+    assert_false(checkpoint_is_dirty(c));
+    for (int again = 0; again < 3; again++) { /* from the journal, and from snapshots */
+        c = reopen(c, NULL);
+        assert_int_equal(checkpoint_spool(c, SLICE("s")), 8);
+        assert_int_equal(checkpoint_spool(c, SLICE("other stream")), 1);
+        a = checkpoint_next(c, NULL);
+        b = checkpoint_next(c, a);
+        assert_true(same_place(checkpoint_cursor(a), at(250)));
+        assert_int_equal(checkpoint_learn(c, buf_slice(&facts)), 0); /* twice is once */
+        assert_true(same_place(checkpoint_cursor(a), at(250)));
+        assert_true(same_place(checkpoint_cursor(b), at(100)));
+        assert_null(checkpoint_next(c, b));
+    }
+
+    /* A power cut took all of it: the sources are known by the spool alone. */
+    checkpoint_close(c);
+    dir_empty();
+    c = reopen(NULL, NULL);
+    assert_int_equal(checkpoint_learn(c, buf_slice(&facts)), 0);
+    c = reopen(c, NULL); /* not written: forgotten again */
+    assert_null(checkpoint_next(c, NULL));
+    assert_int_equal(checkpoint_learn(c, buf_slice(&facts)), 0);
+    assert_int_equal(checkpoint_write(c), 0);
+    c = reopen(c, NULL);
+    a = checkpoint_next(c, NULL);
+    b = checkpoint_next(c, a);
+    assert_true(same_place(checkpoint_cursor(a), at(250)));
+    assert_true(same_place(checkpoint_cursor(b), at(50)));
+    assert_int_equal(checkpoint_id(b)->ino, 12);
+
+    facts.ptr[facts.len / 2] ^= 1;
+    assert_int_equal(checkpoint_learn(c, buf_slice(&facts)), -EBADMSG);
+    assert_int_equal(checkpoint_learn(c, SLICE("")), 0);
+    assert_int_equal(checkpoint_learn(c, SLICE("at 1 2\n")), -EBADMSG);
+    buf_done(&facts);
+    checkpoint_close(c);
+    dir_empty();
+}
+
 int main(void)
 {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, dir_begin, dir_end)
@@ -1516,6 +1583,7 @@ int main(void)
         IN_DIR(test_written_when),
         IN_DIR(test_faults),
         IN_DIR(test_failed_sync),
+        cmocka_unit_test(test_travelling_facts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,7 +61,10 @@ static const struct story {
     {REGION "flows = ( { " FLOW "lingre = \"1s\"; } );", 2, "flows[0].lingre", "'batch.linger'", 0},
     {REGION "flows = (\n{ " FLOW "\nbatch = { record = 1; } } );", 4, "flows[0].batch.record",
      "did you mean 'batch.records'?", 0},
-    {REGION "spool = { limit = \"1GiB\"; };\n" FLOWS, 2, "spool", "not a setting of this", 0},
+    {REGION "spool = { limit = \"much\"; };\n" FLOWS, 2, "spool.limit", "not a size", 0},
+    {REGION "spool = { when_full = \"drop\"; };\n" FLOWS, 2, "spool.when_full", "drop_oldest", 0},
+    {REGION "spool = { patience = \"2 days\"; };\n" FLOWS, 2, "spool.patience", "", 0},
+    {REGION "memory_limit = \"1MiB\";\n" FLOWS, 2, "memory_limit", "", 0},
     {REGION "endpoint = { kms = \"https://x\"; };\n" FLOWS, 2, "endpoint.kms", "is not a setting",
      0},
 

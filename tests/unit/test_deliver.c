@@ -23,6 +23,7 @@
 #include "run/log.h"
 #include "run/loop.h"
 #include "ship/client.h"
+#include "ship/gate.h"
 #include "ship/kinesis.h"
 #include "util.h"
 
@@ -32,6 +33,7 @@ enum {
     KEY_LEN = KEY_RANDOM_LEN,
     SECOND = 1000,
     MINUTE = 60 * SECOND,
+    PATIENCE = 30 * SECOND,
 };
 
 /* -- the world --------------------------------------------------------------------------------- */
@@ -40,6 +42,7 @@ enum {
 struct record {
     uint32_t stored;  /* the service has it; times */
     uint32_t settled; /* we were told so; of a group, counted at its first record */
+    uint32_t buried;  /* it is a dead letter; counted so, too */
     bool flying;      /* in a request on its way */
 };
 
@@ -56,11 +59,17 @@ struct world {
 
     struct record *records;
     size_t record_max, added, group; /* `group` neighbours have one owner */
-    size_t settled, room_calls;
+    size_t settled, buried, room_calls;
+    bool buries; /* dead letters can be kept */
+
+    struct batch *left[AIR_MAX]; /* batches that were given up, and not answered yet */
+    size_t left_count, asked;
+    bool full, durable; /* nobody takes a batch; what is settled now is so because it is durable */
 
     struct loop *loop;
     struct random random;
     struct client *client;
+    struct gate *gate;
     struct deliver *deliver;
 };
 
@@ -180,7 +189,31 @@ static void world_settled(void *user, void *owner, uint32_t count)
         stored += w->records[i].stored > 0;
     r->settled += count;
     w->settled += count;
-    assert_true(r->settled <= stored); /* what is settled is stored, and once is enough */
+    if (!w->durable)
+        assert_true(r->settled <= stored); /* what is settled is stored, and once is enough */
+}
+
+/* Nothing is buried, unless a test says so. */
+static bool world_bury(void *user, const struct batch *b, uint32_t index, struct slice code,
+                       struct slice message)
+{
+    struct world *w = user;
+    struct slice data, key;
+    struct buf text;
+
+    (void)message;
+    if (!w->buries)
+        return false;
+    assert_true(code.len > 0);
+    buf_init(&text, 4096);
+    assert_int_equal(batch_record(b, index, &text, &data, &key), 0);
+    assert_int_equal(key.len, KEY_LEN);
+    assert_int_equal(b->entries[index].origin.offset,
+                     strtoul(data.ptr, NULL, 10)); /* it ends in the key: no digit first */
+    ((struct record *)b->entries[index].owner)->buried++;
+    w->buried++;
+    buf_done(&text);
+    return true;
 }
 
 static void world_room(void *user)
@@ -219,6 +252,22 @@ static void start_client(struct world *w, const char *token)
     memset(session, '?', sizeof session);
 }
 
+/* Whether worlds that are started now have a place for what is given up. */
+static bool gives_up;
+
+static bool world_give_up(void *user, struct batch *b)
+{
+    struct world *w = user;
+
+    assert_int_equal(b->state, BATCH_LEAVING);
+    w->asked++;
+    if (w->full)
+        return false;
+    assert_true(w->left_count < ARRAY_LEN(w->left));
+    w->left[w->left_count++] = b;
+    return true;
+}
+
 /* `records` and `bytes` limit a batch; room for `record_max` records in the test's own books. */
 static void start(struct world *w, uint32_t records, uint64_t bytes, uint32_t linger_ms,
                   uint32_t in_flight_max, size_t record_max)
@@ -231,8 +280,15 @@ static void start(struct world *w, uint32_t records, uint64_t bytes, uint32_t li
         .limits = {records, bytes, KEY_JSON_MAX},
         .linger_ms = linger_ms,
         .in_flight_max = in_flight_max,
+        .patience_ms = PATIENCE,
     };
-    const struct deliver_events events = {world_settled, world_room, w};
+    const struct deliver_events events = {
+        .settled = world_settled,
+        .room = world_room,
+        .bury = world_bury,
+        .give_up = gives_up ? world_give_up : NULL,
+        .user = w,
+    };
 
     start_client(w, "");
     w->air_limit = in_flight_max;
@@ -240,8 +296,10 @@ static void start(struct world *w, uint32_t records, uint64_t bytes, uint32_t li
     w->records = calloc(record_max, sizeof *w->records);
     assert_non_null(w->records);
     assert_int_equal(loop_new(&w->clock, &w->loop), 0);
-    assert_int_equal(deliver_new(w->loop, &w->random, w->client, &settings, &events, &w->deliver),
-                     0);
+    assert_int_equal(gate_new(w->loop, &w->random, "logs", client_url(w->client), &w->gate), 0);
+    assert_int_equal(
+        deliver_new(w->loop, &w->random, w->client, w->gate, NULL, &settings, &events, &w->deliver),
+        0);
 }
 
 static void stop(struct world *w)
@@ -249,6 +307,7 @@ static void stop(struct world *w)
     size_t flying = w->air_count, cancelled = w->cancelled, settled = w->settled;
 
     deliver_free(w->deliver);
+    gate_free(w->gate);
     assert_int_equal(w->cancelled, cancelled + flying);
     assert_int_equal(w->air_count, 0);
     assert_int_equal(w->settled, settled);
@@ -290,10 +349,12 @@ static void pass(struct world *w, uint64_t ms)
     work(w);
 }
 
+static const struct batch_key some_key = {{"\"12345678\"", KEY_LEN + 2}, KEY_LEN};
+
 /* Puts a record of `len` bytes (more than its number has) without telling deliver. */
 static bool put_untold(struct world *w, size_t len)
 {
-    struct batch *b = deliver_room(w->deliver, len, KEY_LEN);
+    struct batch *b = deliver_room(w->deliver, len, some_key);
     char data[4096];
     struct key key;
     struct record *owner;
@@ -306,8 +367,9 @@ static bool put_untold(struct world *w, size_t len)
     (void)snprintf(data, sizeof data, "%-*zu", (int)len, w->added);
     key_random(&w->random, &key);
     owner = owner_of(w, w->added++);
-    batch_add(b, (struct slice){data, len},
-              (struct batch_key){key_json(&key), (uint32_t)KEY_LEN}, owner);
+    deliver_add(w->deliver, b, (struct slice){data, len},
+                (struct batch_key){key_json(&key), (uint32_t)KEY_LEN}, owner,
+                (struct batch_origin){.offset = w->added - 1});
     return true;
 }
 
@@ -419,6 +481,23 @@ static void finish(struct world *w)
         assert_int_equal(w->records[i].settled, MIN(w->group, w->added - i));
 }
 
+/* The same where some were given up. */
+static void finish_rest(struct world *w)
+{
+    for (int i = 0; !deliver_is_idle(w->deliver); i++) {
+        assert_true(i < 100000);
+        pass(w, w->air_count > 0 ? 0 : SECOND);
+        if (w->air_count > 0)
+            answer_records(w, 0, "a");
+        while (w->left_count > 0) {
+            w->durable = true;
+            deliver_gave_up(w->deliver, w->left[--w->left_count], true);
+            w->durable = false;
+        }
+    }
+    assert_int_equal(w->settled, w->added);
+}
+
 /* -- when a batch goes ------------------------------------------------------------------------- */
 
 static void a_batch_lingers_from_its_first_record(void **state)
@@ -427,7 +506,7 @@ static void a_batch_lingers_from_its_first_record(void **state)
 
     (void)state;
     start(&w, 100, 10000, 1000, 2, 100);
-    assert_non_null(deliver_room(w.deliver, 10, KEY_LEN));
+    assert_non_null(deliver_room(w.deliver, 10, some_key));
     deliver_added(w.deliver);
     pass(&w, 7000); /* nothing lingers yet */
     assert_true(loop_next_ms(w.loop) == UINT64_MAX);
@@ -625,19 +704,18 @@ static const struct outage {
     const char *name;
     long status;
     const char *body;
-    bool narrows;
 } outages[] = {
-    {"no answer", 0, "", false},
-    {"500", 500, "{\"__type\":\"InternalFailure\"}", false},
-    {"503 of a load balancer", 503, "<html>Service Unavailable</html>", false},
-    {"unreadable", 200, "<html>hotel login</html>", false},
-    {"redirected", 302, "", false},
-    {"throttled", 400, "{\"__type\":\"LimitExceededException\"}", true},
-    {"429", 429, "", true},
-    {"unknown key", 400, "{\"__type\":\"UnrecognizedClientException\"}", false},
-    {"403", 403, "", false},
-    {"no stream", 400, "{\"__type\":\"ResourceNotFoundException\"}", false},
-    {"KMS key disabled", 400, "{\"__type\":\"KMSDisabledException\"}", false},
+    {"no answer", 0, ""},
+    {"500", 500, "{\"__type\":\"InternalFailure\"}"},
+    {"503 of a load balancer", 503, "<html>Service Unavailable</html>"},
+    {"unreadable", 200, "<html>hotel login</html>"},
+    {"redirected", 302, ""},
+    {"throttled", 400, "{\"__type\":\"LimitExceededException\"}"},
+    {"429", 429, ""},
+    {"unknown key", 400, "{\"__type\":\"UnrecognizedClientException\"}"},
+    {"403", 403, ""},
+    {"no stream", 400, "{\"__type\":\"ResourceNotFoundException\"}"},
+    {"KMS key disabled", 400, "{\"__type\":\"KMSDisabledException\"}"},
 };
 
 static void an_outage_is_probed_and_survived(void **state)
@@ -669,13 +747,18 @@ static void an_outage_is_probed_and_survived(void **state)
         assert_true(deliver_pending(w.deliver) == 6);
         assert_int_equal(w.room_calls, 0);
 
-        /* Each of the batches was among those that felt; one good answer opens all. */
+        /* Each of the batches was among those that felt; one good answer opens twice as many, and
+         * so on: many agents do not come back at once. */
         while (w.air_count == 0)
             pass(&w, 100);
         answer_records(&w, 0, "a");
         assert_int_equal(w.room_calls, 1);
         work(&w);
-        assert_int_equal(w.air_count, o->narrows ? 2 : 4); /* from one, by a round of one */
+        assert_int_equal(w.air_count, 2);
+        answer_records(&w, 0, "a");
+        answer_records(&w, 0, "a");
+        work(&w);
+        assert_int_equal(w.air_count, 3); /* of 6, three are done */
         finish(&w);
         stop(&w);
     }
@@ -820,7 +903,7 @@ static void room_is_told_once_for_each_no(void **state)
     work(&w);
     assert_false(deliver_has_room(w.deliver));
     assert_false(deliver_has_room(w.deliver));
-    assert_null(deliver_room(w.deliver, 10, KEY_LEN));
+    assert_null(deliver_room(w.deliver, 10, some_key));
     pass(&w, MINUTE);
     assert_int_equal(w.room_calls, 0);
 
@@ -833,7 +916,7 @@ static void room_is_told_once_for_each_no(void **state)
     work(&w);
 
     put_all(&w, 4);
-    assert_null(deliver_room(w.deliver, 10, KEY_LEN));
+    assert_null(deliver_room(w.deliver, 10, some_key));
     answer_failure(&w, 0, 500, "", false); /* a full batch stays full */
     assert_int_equal(w.room_calls, 1);
     assert_false(deliver_has_room(w.deliver));
@@ -864,7 +947,7 @@ static void room_is_a_matter_of_size(void **state)
     work(&w);
     assert_int_equal(w.sent, 1);
     assert_true(deliver_has_room(w.deliver));
-    assert_null(deliver_room(w.deliver, 100, KEY_LEN));
+    assert_null(deliver_room(w.deliver, 100, some_key));
     assert_false(deliver_has_room(w.deliver)); /* what was there is sealed now */
     answer_records(&w, 0, "a");
     assert_int_equal(w.room_calls, 1);
@@ -889,14 +972,14 @@ static void waiting_batches_are_topped_up(void **state)
     check_request(&w, 0, "0 1 2 3");
     answer_records(&w, 0, "atat");
     assert_int_equal(w.room_calls, 1);
-    b = deliver_room(w.deliver, 10, KEY_LEN);
+    b = deliver_room(w.deliver, 10, some_key);
     assert_non_null(b);
     assert_int_equal(b->count, 2);
     waits = b->not_before_ms;
     assert_true(waits > w.mono_ms && waits <= w.mono_ms + 400);
-    assert_null(deliver_room(w.deliver, 1000 - KEY_LEN, KEY_LEN)); /* seals it again */
+    assert_null(deliver_room(w.deliver, 1000 - KEY_LEN, some_key)); /* seals it again */
     put_all(&w, 1);
-    assert_ptr_equal(deliver_room(w.deliver, 10, KEY_LEN), b);
+    assert_ptr_equal(deliver_room(w.deliver, 10, some_key), b);
     assert_int_equal(b->count, 3);
     work(&w);
     check_request(&w, 0, "4 5 6 7"); /* another one does not wait for it */
@@ -924,7 +1007,7 @@ static void topping_up_is_no_shorter_wait(void **state)
         pass(&w, 10);
     }
     for (int tick = 0; tick < 10 * MINUTE / 100; tick++) {
-        (void)deliver_room(w.deliver, 10, KEY_LEN);
+        (void)deliver_room(w.deliver, 10, some_key);
         pass(&w, 100);
         if (w.air_count > 0)
             answer_records(&w, 0, "t");
@@ -972,6 +1055,296 @@ static void idle_batches_go_first(void **state)
     answer_records(&w, 0, "a");
     pass(&w, 31 * SECOND);
     check_request(&w, 0, "1 2 3");
+    finish(&w);
+    stop(&w);
+}
+
+/* -- refused as a whole ------------------------------------------------------------------------ */
+
+static bool is_poison(size_t number, const size_t *poison, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (poison[i] == number)
+            return true;
+    return false;
+}
+
+/* A service that takes nothing in which there is one of the poisonous records, until all that is left
+ * is settled or buried.  Returns how many requests that took. */
+static size_t serve_poisoned(struct world *w, const size_t *poison, size_t count)
+{
+    size_t sent = w->sent;
+
+    deliver_hurry(w->deliver);
+    while (!deliver_is_idle(w->deliver)) {
+        size_t numbers[SAMPLE_MAX], n;
+        bool bad = false;
+
+        pass(w, w->air_count > 0 ? 0 : SECOND);
+        assert_true(w->sent - sent < 20000);
+        if (w->air_count == 0)
+            continue;
+        n = numbers_of(w->air[0], numbers);
+        for (size_t i = 0; i < n; i++)
+            bad = bad || is_poison(numbers[i], poison, count);
+        if (bad)
+            answer_failure(w, 0, 400, "{\"__type\":\"ValidationException\",\"message\":\"m\"}",
+                           false);
+        else
+            answer_records(w, 0, "a");
+    }
+    return w->sent - sent;
+}
+
+static const struct poisoned {
+    const char *name;
+    size_t records, poison[8], count, requests_max;
+} poisoned[] = {
+    {"the first of many", 500, {0}, 1, 40},
+    {"the last of many", 500, {499}, 1, 40},
+    {"one in the middle", 500, {250}, 1, 40},
+    {"two neighbours", 500, {77, 78}, 2, 60},
+    {"both ends", 500, {0, 499}, 2, 60},
+    {"eight of them", 500, {3, 50, 51, 99, 200, 300, 301, 499}, 8, 200},
+    {"all of few", 4, {0, 1, 2, 3}, 4, 20},
+    {"one alone", 1, {0}, 1, 4},
+};
+
+static void the_one_that_is_meant_is_found(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(poisoned); i++) {
+        const struct poisoned *p = &poisoned[i];
+        struct world w;
+        size_t requests;
+
+        start(&w, 500, 1000000, 1000, 1, 600);
+        w.buries = true;
+        put_all(&w, p->records);
+        requests = serve_poisoned(&w, p->poison, p->count);
+        if (requests > p->requests_max)
+            fail_msg("%s: %zu requests", p->name, requests);
+        for (size_t n = 0; n < p->records; n++)
+            if (w.records[n].buried != is_poison(n, p->poison, p->count) ||
+                w.records[n].settled + w.records[n].buried != 1)
+                fail_msg("%s: record %zu: settled %u, buried %u", p->name, n, w.records[n].settled,
+                         w.records[n].buried);
+        assert_int_equal(deliver_stats(w.deliver)->records_refused, p->count);
+        stop(&w);
+    }
+}
+
+/* Where everything is refused it is not the records' fault, unless the service knows better: nothing is
+ * buried for an answer that anybody may have given. */
+static void without_a_witness_nothing_is_buried(void **state)
+{
+    static const char *const bodies[] = {"", "<html>", "{\"__type\":\"SomethingNew\"}"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct world w;
+        size_t sent;
+
+        start(&w, 8, 1000, 1000, 2, 100);
+        w.buries = true;
+        put_all(&w, 16);
+        work(&w);
+        for (int tick = 0; tick < 600; tick++) { /* the search, and then the slow tries */
+            if (w.air_count > 0)
+                answer_failure(&w, 0, 400, bodies[i], false);
+            pass(&w, 100);
+        }
+        sent = w.sent;
+        for (int tick = 0; tick < 10 * MINUTE / 100; tick++) {
+            if (w.air_count > 0)
+                answer_failure(&w, 0, 400, bodies[i], false);
+            pass(&w, 100);
+        }
+        assert_in_range(w.sent - sent, 10, 200);
+        assert_int_equal(w.buried, 0);
+        assert_true(deliver_pending(w.deliver) == 16);
+        finish(&w);
+        stop(&w);
+    }
+}
+
+/* Somebody on the way takes less than the service: what is sent gets smaller, and all of it arrives. */
+static void a_body_that_is_too_large_gets_smaller(void **state)
+{
+    const size_t limit = 100 * 1024;
+    size_t refused = 0;
+    struct world w;
+
+    (void)state;
+    start(&w, 500, 1024 * 1024, 1000, 1, 2000);
+    w.buries = true;
+    for (int i = 0; i < 1000; i++)
+        assert_true(put(&w, 1000));
+    deliver_hurry(w.deliver);
+    while (!deliver_is_idle(w.deliver)) {
+        pass(&w, w.air_count > 0 ? 0 : SECOND);
+        if (w.air_count == 0)
+            continue;
+        if (w.air[0]->body.len > limit) {
+            answer_failure(&w, 0, 413, "", false);
+            refused++;
+        } else {
+            answer_records(&w, 0, "a");
+        }
+    }
+    assert_in_range(refused, 1, 12);
+    assert_int_equal(w.buried, 0);
+    finish(&w);
+    stop(&w);
+}
+
+/* -- given up ---------------------------------------------------------------------------------- */
+
+static void say_durable(struct world *w, bool durable)
+{
+    struct batch *b = w->left[0];
+
+    assert_true(w->left_count > 0);
+    w->left_count--;
+    memmove(w->left, w->left + 1, w->left_count * sizeof(struct batch *));
+    w->durable = durable;
+    deliver_gave_up(w->deliver, b, durable);
+    w->durable = false;
+}
+
+/* An outage, for so long. */
+static void fail_for(struct world *w, uint64_t ms)
+{
+    for (uint64_t until = w->mono_ms + ms; w->mono_ms < until;) {
+        pass(w, 100);
+        if (w->air_count > 0)
+            answer_failure(w, 0, 503, "", false);
+    }
+}
+
+static void patience_has_an_end(void **state)
+{
+    struct world w;
+
+    (void)state;
+    gives_up = true;
+    start(&w, 2, 1000, 10, 2, 100);
+    put_all(&w, 8);
+    assert_false(put(&w, 10));
+    fail_for(&w, PATIENCE - 2 * SECOND);
+    assert_int_equal(w.asked, 0);
+    fail_for(&w, 4 * SECOND);
+    assert_int_equal(w.left_count, 4);
+    assert_int_equal(w.room_calls, 0);
+    say_durable(&w, true);
+    assert_int_equal(w.settled, 2);
+    assert_int_equal(w.room_calls, 1);
+    say_durable(&w, false); /* comes back, and is tried again */
+    say_durable(&w, true);
+    say_durable(&w, true);
+    assert_true(deliver_pending(w.deliver) == 2);
+    assert_true(deliver_stats(w.deliver)->records_spooled == 6);
+    fail_for(&w, 5 * SECOND); /* … and given up again */
+    assert_int_equal(w.left_count, 1);
+    say_durable(&w, false);
+    while (w.air_count == 0)
+        pass(&w, 100);
+    answer_records(&w, 0, "a");
+    assert_true(deliver_is_idle(w.deliver));
+    stop(&w);
+    gives_up = false;
+}
+
+/* Nobody takes it: it is asked for again, not too often, and nothing is lost. */
+static void where_nobody_takes_it_stays(void **state)
+{
+    struct world w;
+
+    (void)state;
+    gives_up = true;
+    start(&w, 2, 1000, 10, 1, 100);
+    w.full = true;
+    put_all(&w, 2);
+    fail_for(&w, PATIENCE + 60 * SECOND);
+    assert_in_range(w.asked, 20, 70);
+    assert_true(deliver_pending(w.deliver) == 2);
+    w.full = false;
+    deliver_may_give_up(w.deliver);
+    work(&w);
+    assert_int_equal(w.left_count + w.air_count, 1);
+    finish_rest(&w);
+    stop(&w);
+    gives_up = false;
+}
+
+/* What a full shard does not take is in the way of the others: it leaves sooner. */
+static void what_is_in_the_way_leaves_sooner(void **state)
+{
+    struct world w;
+
+    (void)state;
+    gives_up = true;
+    start(&w, 4, 1000, 10, 1, 1000);
+    w.group = 1;
+    for (int i = 0; i < 200 && w.left_count == 0; i++) {
+        size_t numbers[SAMPLE_MAX], count;
+        char letters[SAMPLE_MAX + 1] = "";
+
+        while (w.added < 900 && put(&w, 10))
+            continue;
+        pass(&w, 100);
+        if (w.air_count == 0)
+            continue;
+        count = numbers_of(w.air[0], numbers);
+        for (size_t n = 0; n < count; n++)
+            letters[n] = numbers[n] == 0 ? 't' : 'a'; /* record 0 is always throttled */
+        answer_records(&w, 0, letters);
+    }
+    assert_int_equal(w.left_count, 1);
+    assert_in_range(w.mono_ms - 5000000, SECOND, PATIENCE / 2);
+    say_durable(&w, true);
+    finish_rest(&w);
+    stop(&w);
+    gives_up = false;
+}
+
+static void at_the_end_all_is_given_up(void **state)
+{
+    struct world w;
+
+    (void)state;
+    gives_up = true;
+    start(&w, 2, 1000, 10000, 2, 100);
+    put_all(&w, 7);
+    work(&w);
+    assert_int_equal(w.air_count, 2);
+    deliver_give_up_all(w.deliver);
+    assert_int_equal(w.air_count, 0);
+    assert_int_equal(w.left_count, 4);
+    while (w.left_count > 0)
+        say_durable(&w, true);
+    assert_true(deliver_is_idle(w.deliver));
+    assert_int_equal(w.settled, 7);
+    stop(&w);
+    gives_up = false;
+}
+
+/* They say when to come again. */
+static void it_waits_as_long_as_they_ask(void **state)
+{
+    struct world w;
+    struct http_answer a = {.why = "", .status = 503, .retry_after_ms = 20 * SECOND};
+    uint64_t from;
+
+    (void)state;
+    start(&w, 2, 1000, 10, 2, 100);
+    put_all(&w, 2);
+    work(&w);
+    from = w.mono_ms;
+    answer(&w, 0, &a);
+    while (w.air_count == 0)
+        pass(&w, 100);
+    assert_in_range(w.mono_ms - from, 20 * SECOND, 25 * SECOND + 100);
     finish(&w);
     stop(&w);
 }
@@ -1308,6 +1681,14 @@ int main(void)
         cmocka_unit_test(topping_up_is_no_shorter_wait),
         cmocka_unit_test(old_trouble_is_forgotten),
         cmocka_unit_test(idle_batches_go_first),
+        cmocka_unit_test(the_one_that_is_meant_is_found),
+        cmocka_unit_test(without_a_witness_nothing_is_buried),
+        cmocka_unit_test(a_body_that_is_too_large_gets_smaller),
+        cmocka_unit_test(patience_has_an_end),
+        cmocka_unit_test(where_nobody_takes_it_stays),
+        cmocka_unit_test(what_is_in_the_way_leaves_sooner),
+        cmocka_unit_test(at_the_end_all_is_given_up),
+        cmocka_unit_test(it_waits_as_long_as_they_ask),
         cmocka_unit_test(it_can_go_at_any_time),
         cmocka_unit_test(every_record_is_settled_once),
         cmocka_unit_test(an_outage_is_not_a_flood_of_lines),

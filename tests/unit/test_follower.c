@@ -330,6 +330,13 @@ static void *world_rest(void *user, struct source *s)
     return slot;
 }
 
+static bool world_rescue(void *user, bool much)
+{
+    (void)user;
+    (void)much;
+    return false; /* there is nowhere to bring it */
+}
+
 static void world_recall(void *user, void *slot, struct source_id *ret_id, struct cursor *ret_at)
 {
     (void)user;
@@ -382,6 +389,7 @@ static void world_start(struct world *w)
                                            world_lost,
                                            world_rest,
                                            world_recall,
+                                           world_rescue,
                                            w};
     struct follower_settings s = settings;
     char *globs[4], *excludes[2];

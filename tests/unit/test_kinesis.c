@@ -46,11 +46,11 @@ static const struct answer {
     {"the first complaint is told",
      "{\"Records\":[" OK("1") "," BAD("InternalFailure", "first") "," BAD("KMSDisabledException",
                                                                           "second") "]}",
-     "afr", "InternalFailure|first"},
-    {"a code nobody knows", "{\"Records\":[" BAD("SomethingNew", "who knows") "]}", "r",
+     "afh", "InternalFailure|first"},
+    {"a code nobody knows", "{\"Records\":[" BAD("SomethingNew", "who knows") "]}", "u",
      "SomethingNew|who knows"},
     {"a code that is an operator's", "{\"Records\":[" BAD("KMSAccessDeniedException", "no") "]}",
-     "r", "KMSAccessDeniedException|no"},
+     "h", "KMSAccessDeniedException|no"},
     {"a code without a message", "{\"Records\":[{\"ErrorCode\":\"InternalFailure\"}]}", "f",
      "InternalFailure|"},
     {"null is missing",
@@ -124,7 +124,12 @@ static char letter_of(enum outcome o)
         return 't';
     case OUTCOME_TRANSIENT:
         return 'f';
+    case OUTCOME_HELD:
+        return 'h';
+    case OUTCOME_UNKNOWN:
+        return 'u';
     case OUTCOME_REFUSED:
+    case OUTCOME_BURIED:
         break;
     }
     return 'r';

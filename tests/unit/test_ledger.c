@@ -274,12 +274,100 @@ static void test_pool(void **state)
     ledger_pool_done(&pool);
 }
 
+/* --- what if ---
+ *
+ * A script as above, without settling; then which records leave, as letters of fillings; then where the
+ * prefix would be. */
+static const struct what_if {
+    const char *name, *script, *leave;
+    uint64_t foretold;
+} what_ifs[] = {
+    {"nothing leaves", "abc", "", 0},
+    {"all of it", "abc", "abc", 30},
+    {"the first", "abc", "a", 10},
+    {"the second: the first is waited for", "abc", "b", 0},
+    {"a part of the first", "aab", "a", 0},
+    {"all of the first", "aab", "aa", 20},
+    {"the first two", "abc", "ab", 20},
+    {"the first and the last", "abc", "ac", 10},
+    {"bytes without a record go with it", "a..b", "a", 30},
+};
+
+static void test_what_if(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(what_ifs); i++) {
+        const struct what_if *w = &what_ifs[i];
+        struct extent *extents[16] = {0};
+        struct ledger_pool pool;
+        uint64_t end = 0;
+        struct ledger l;
+
+        assert_int_equal(ledger_pool_init(&pool, 8), 0);
+        ledger_init(&l, at(0), NULL);
+        for (const char *c = w->script; *c != '\0'; c++) {
+            if (*c != '.') {
+                extents[*c - 'a'] = ledger_extent(&l, &pool, (uint64_t)*c);
+                extent_out(extents[*c - 'a']);
+            }
+            (void)ledger_advance(&l, at(end += 10));
+        }
+        for (int again = 0; again < 2; again++) { /* and taken back, all is as it was */
+            for (const char *c = w->leave; *c != '\0'; c++)
+                extent_leaves(extents[*c - 'a'], 1);
+            if (ledger_foretell(&l).offset != w->foretold)
+                fail_msg("%s: %llu", w->name, (unsigned long long)ledger_foretell(&l).offset);
+            assert_int_equal(l.settled.offset, 0);
+            for (const char *c = w->leave; *c != '\0'; c++)
+                extent_stays(extents[*c - 'a'], 1);
+            assert_int_equal(ledger_foretell(&l).offset, 0);
+        }
+        ledger_pool_done(&pool);
+    }
+}
+
+/* A record that the lines of another file are in too: both are foretold, or neither. */
+static void test_what_if_of_partners(void **state)
+{
+    struct extent *held, *record, *other;
+    struct ledger_pool pool;
+    struct ledger first, second;
+
+    (void)state;
+    assert_int_equal(ledger_pool_init(&pool, 8), 0);
+    ledger_init(&first, at(0), NULL);
+    ledger_init(&second, at(0), NULL);
+    held = ledger_extent(&first, &pool, 1); /* waits for the record in the other file, alone */
+    extent_out(held);
+    (void)ledger_advance(&first, at(10));
+    record = ledger_extent(&second, &pool, 2);
+    record->partner = held;
+    extent_out(record);
+    (void)ledger_advance(&second, at(20));
+    other = ledger_extent(&second, &pool, 3);
+    extent_out(other);
+    (void)ledger_advance(&second, at(30));
+
+    extent_leaves(other, 1);
+    assert_int_equal(ledger_foretell(&first).offset, 0);
+    extent_leaves(record, 1);
+    assert_int_equal(ledger_foretell(&first).offset, 10);
+    assert_int_equal(ledger_foretell(&second).offset, 30);
+    extent_stays(record, 1);
+    assert_int_equal(ledger_foretell(&first).offset, 0);
+    extent_stays(other, 1);
+    assert_int_equal(held->leaving + record->leaving + other->leaving, 0);
+    ledger_pool_done(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stories),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_what_if),
+        cmocka_unit_test(test_what_if_of_partners),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,56 @@
+#include "run/destination.h"
+
+#include "record/key.h"
+#include "run/config.h"
+#include "run/log.h"
+#include "run/morgue.h"
+#include "ship/client.h"
+#include "ship/gate.h"
+#include "ship/service.h"
+
+#include <string.h>
+
+int destination_open(const struct config *config, const struct config_flow *flow,
+                     const struct depot_place *place, struct destination *ret)
+{
+    struct destination d = {
+        .name = flow->destination, .service = place->service, .client = place->client};
+    struct depot_place depot = *place;
+    const struct depot_settings settings = {
+        .destination = flow->destination,
+        .stream = flow->destination,
+        .stream_name =
+            slice_of(flow->delivery_stream != NULL ? flow->delivery_stream : flow->stream),
+        .stream_arn = slice_of(flow->stream_arn),
+        .limit_bytes = config->spool.limit,
+        .min_free_bytes = config->spool.min_free,
+        .drop_oldest = config->spool.when_full == CONFIG_FULL_DROP_OLDEST,
+        .key_json_max = place->service->key_units_max > 0 ? KEY_JSON_MAX : 0,
+        .in_flight_max = DESTINATION_DRAIN,
+    };
+    int r;
+
+    r = gate_new(place->loop, place->random, d.name, client_url(place->client), &d.gate);
+    if (r == 0)
+        r = morgue_new(place->loop, place->scribe, place->disk, place->state_dir_fd, d.name,
+                       &d.morgue);
+    depot.gate = d.gate;
+    depot.morgue = d.morgue;
+    if (r == 0 && settings.limit_bytes > 0)
+        r = depot_new(&settings, &depot, &d.depot);
+    if (r < 0) {
+        log_error("destination %s: %s", d.name, strerrordesc_np(-r));
+        destination_close(&d);
+        return r;
+    }
+    *ret = d;
+    return 0;
+}
+
+void destination_close(struct destination *d)
+{
+    depot_free(d->depot);
+    morgue_free(d->morgue);
+    gate_free(d->gate);
+    *d = (struct destination){0};
+}
