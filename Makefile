@@ -14,8 +14,8 @@ SAN     ?=
 
 # --- the table of contents ---
 
-common := arena backoff base64 budget buf clock crc32c digest disk encoding escape heap json map \
-          random sigv4 utf8
+common := arena backoff base64 budget buf clock crc32c digest disk encoding escape heap json \
+          map random sigv4 utf8
 record := cri events fields java java_json java_regex java_text key mill mill_group mill_large \
           parse parse_apache parse_cri parse_csv parse_json parse_logfmt parse_regex \
           parse_syslog pattern recipe squeeze template typed when zone
@@ -23,16 +23,19 @@ tail   := copies follower generation glob identity missed nameless neighbours op
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint firehose gate http imds kinesis put \
           retry_after window
-keep   := checkpoint dead facts folders ledger state
+keep   := checkpoint dead facts folders ledger spool spool_format spool_job spool_read \
+          spool_start state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
-          config_pairs config_rules config_texts depot destination explain flow flow_leave flow_open flow_read flow_say \
-          guess import import_convert import_flow import_json import_read judge judge_lines \
-          lane log look loop mistakes morgue outfit patience scribe setup sheet units
+          config_pairs config_rules config_texts depot destination explain flow flow_leave \
+          flow_open flow_read flow_say guess import import_convert import_flow import_json \
+          import_read judge judge_lines lane log look loop mistakes morgue outfit patience \
+          scribe setup sheet units
 
-unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest encoding \
-         endpoint escape events fields flow follower gate generation glob heap imds java java_regex \
-         json kinesis ledger map mill parse patience pattern recipe record retry_after rooms \
-         sigv4 slice source squeeze steady template typed unpack utf8 when window zone
+unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
+         encoding endpoint escape events fields flow follower gate generation glob heap imds \
+         java java_regex json kinesis ledger map mill parse patience pattern recipe record \
+         retry_after rooms sigv4 slice source spool squeeze steady template typed unpack utf8 \
+         when window zone
 tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \

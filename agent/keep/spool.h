@@ -38,8 +38,10 @@
  *     footer   "KTEND\0\0\0"  u64 frames  u64 records  u64 offset in the file  u32 0  u32 crc
  *     .ack     { u64 serial  u32 records  u32 crc, begun with the segment's seed }
  *
- * A serial numbers the destination's frames from 1; it is never used twice.  Others may append to an
- * .ack (the queue command, beside a running agent): it is looked at again before each frame.
+ * A serial numbers the destination's frames from 1, without a gap; spool_job_end never tells one twice.
+ * A frame whose serial is not before the first one of the next segment had failed, and is void.  Others
+ * may append to an .ack (the queue command, beside a running agent): it is looked at again before each
+ * frame.
  *
  * Threads: one lane; only spool_add_record and spool_job_run may run elsewhere, between
  * spool_job_begin and spool_job_end.  Blocks: spool_open, spool_facts and spool_job_run; spool_read
@@ -69,7 +71,7 @@ struct spool_settings {
     uint64_t limit_bytes;    /* of all segments; a sixteenth is a segment, within its bounds */
     uint64_t min_free_bytes; /* that stay free for others on the file system */
     uint64_t merged;         /* serial of the last frame whose facts the caller knows; 0: of none */
-    bool read_only;          /* for the queue command: nothing on disk is made, cut, moved or sent off */
+    bool read_only;          /* for the queue command: nothing but .acks is ever written */
 };
 
 /* What waits now, and what was found amiss since spool_open. */
@@ -84,7 +86,7 @@ struct spool_stats {
     uint32_t newer;        /* in a format that this version does not know: left alone */
     uint32_t moved_aside;  /* segments that are called *.damaged now */
     bool lost_end;         /* `merged` was durable, but frames up to there are not here */
-    bool torn;             /* the last frame was never finished: cut off */
+    bool torn;             /* the last frame was never finished: passed over */
     int error;             /* 0, or why some of it could not be looked at or put in order */
 };
 
@@ -122,14 +124,16 @@ struct spool_record {
  * -ENOSPC: the file system would have too little left; statvfs(3)'s. */
 int spool_has_room(struct spool *s, uint64_t bytes);
 
-/* Begins a frame: copies all of it.  The next job writes it.  Errors: -EMSGSIZE; -ENOMEM. */
+/* Begins a frame: copies all of it.  The next job writes it; only when that has ended another one may
+ * begin.  Errors: -EMSGSIZE; -ENOMEM. */
 int spool_frame_begin(struct spool *s, int64_t wall_ms, const struct spool_source *sources,
                       size_t source_count, struct slice facts);
 
 /* Gives up a frame that was begun. */
 void spool_frame_cancel(struct spool *s);
 
-/* Acknowledges a frame: it is done.  Written by spool_write_acks, made durable by the next job. */
+/* Acknowledges a frame that was given out in this run: it is done.  Written by spool_write_acks, made
+ * durable by the next job.  Any other serial is passed over. */
 void spool_ack(struct spool *s, uint64_t serial);
 
 /* Hands all acknowledgements to the kernel.  On failure they are kept.  Errors: write(2)'s. */
@@ -161,15 +165,16 @@ struct spool_frame {
     uint64_t segment, at; /* where it is, in bytes */
     int64_t wall_ms;      /* when it was put, since 1970 */
     uint32_t records;
-    bool done;              /* acknowledged; only with spool_read_any */
-    struct slice facts;     /* borrowed like the rest until the next call */
-    struct slice rest;      /* the records that spool_next has not told yet */
-    struct slice sources;   /* all of them, as they are in the file */
+    bool done;            /* acknowledged; only with spool_read_any */
+    struct slice facts;   /* borrowed like the rest until the next call */
+    struct slice rest;    /* the records that spool_next has not told yet */
+    struct slice sources; /* all of them, as they are in the file */
     uint32_t source_count;
 };
 
 /* The next frame that is durable and not done: 1; 0: there is none now.  Damage on the way is skipped
- * and counted.  Errors: read(2)'s, -ENOMEM: the same again the next time. */
+ * and counted.  Errors: read(2)'s, -ENOMEM: the same again the next time; but what cannot be read ten
+ * times is damage, as one bad sector must not keep all behind it. */
 int spool_read(struct spool *s, struct spool_frame *ret);
 
 /* The same for a command that looks at everything: those that are done, too; once through. */
