@@ -286,15 +286,24 @@ bool spool_frame_decode(struct slice frame, uint64_t at, uint32_t seed, struct s
     return read_payload(payload, ret);
 }
 
-bool spool_next(struct spool_frame *f, struct spool_record *ret, struct spool_source *ret_source)
+struct spool_source spool_source_at(const struct spool_frame *f, uint16_t index)
 {
     struct slice sources = f->sources;
+    struct spool_source source = {0};
 
+    if (index >= f->source_count)
+        return source;
+    for (uint32_t i = 0; i <= index; i++)
+        if (!take_source(&sources, &source))
+            return (struct spool_source){0};
+    return source;
+}
+
+bool spool_next(struct spool_frame *f, struct spool_record *ret, struct spool_source *ret_source)
+{
     if (!take_record(&f->rest, ret))
         return false;
-    for (uint32_t i = 0; i <= ret->source; i++)
-        if (!take_source(&sources, ret_source))
-            return false;
+    *ret_source = spool_source_at(f, ret->source);
     return true;
 }
 
