@@ -148,7 +148,7 @@ static struct spool_record record_of(uint64_t n, unsigned k, char *data)
 }
 
 static struct spool_settings settings = {
-    .name = "web", .limit_bytes = UINT64_C(1) << 40, .min_free_bytes = 0};
+    .name = "web", .limit_bytes = 16 * 1024 * 1024, .min_free_bytes = 0};
 
 static struct spool *open_with(const struct disk *disk)
 {
@@ -426,12 +426,321 @@ static void test_flipped_bits(void **state)
     buf_done(&second);
 }
 
+/* --- a disk that fails --- */
+
+enum fault {
+    FAULT_ERROR,
+    FAULT_SHORT, /* the first write is short, the next ones fail */
+    FAULT_KILL,  /* from there on nothing has any effect */
+};
+
+struct faulty {
+    struct disk disk;
+    long until; /* so many calls succeed … */
+    long times; /* … and so many fail then */
+    enum fault fault;
+    int error;
+    const char *only; /* if not NULL: opening this name fails, and nothing else */
+    long calls;
+    bool tainted[1024]; /* descriptors that must not be written to any more */
+    bool is_segment[1024], unsynced[1024];
+    bool unsynced_name; /* something was made since the last sync of a directory */
+};
+
+static struct faulty *faulty_of(const struct disk *d)
+{
+    return CONTAINER_OF(d, struct faulty, disk);
+}
+
+static bool fails(const struct disk *d)
+{
+    struct faulty *f = faulty_of(d);
+    long n = f->calls++;
+
+    return f->only == NULL && n >= f->until && n - f->until < f->times;
+}
+
+static int faulty_open(const struct disk *d, int dir, const char *name, int flags, mode_t mode)
+{
+    struct faulty *f = faulty_of(d);
+    int fd;
+
+    if (fails(d) || (f->only != NULL && strcmp(f->only, name) == 0))
+        return -f->error;
+    fd = disk_system.open(d, dir, name, flags, mode);
+    if (fd >= 0) {
+        f->tainted[fd] = f->unsynced[fd] = false;
+        f->is_segment[fd] = (flags & O_EXCL) != 0;
+        f->unsynced_name = f->unsynced_name || (flags & O_EXCL) != 0;
+    }
+    return fd;
+}
+
+static ssize_t faulty_read(const struct disk *d, int fd, void *to, size_t len)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.read(d, fd, to, len);
+}
+
+static ssize_t faulty_read_at(const struct disk *d, int fd, void *to, size_t len, uint64_t offset)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.read_at(d, fd, to, len, offset);
+}
+
+static ssize_t faulty_write(const struct disk *d, int fd, const void *from, size_t len)
+{
+    struct faulty *f = faulty_of(d);
+    long first = f->until;
+
+    assert_false(f->tainted[fd]);
+    f->unsynced[fd] = f->is_segment[fd];
+    if (!fails(d))
+        return disk_system.write(d, fd, from, len);
+    if (f->fault == FAULT_SHORT && f->calls - 1 == first && len > 1)
+        return disk_system.write(d, fd, from, len / 2);
+    f->tainted[fd] = true;
+    if (f->fault != FAULT_KILL)
+        (void)disk_system.write(d, fd, from, len); /* a failure that is whole is the worst */
+    return -f->error;
+}
+
+static int faulty_sync(const struct disk *d, int fd)
+{
+    struct faulty *f = faulty_of(d);
+
+    assert_false(f->tainted[fd]); /* nor is it asked again */
+    f->tainted[fd] = fails(d);
+    if (f->tainted[fd])
+        return -f->error;
+    f->unsynced[fd] = false;
+    return disk_system.sync(d, fd);
+}
+
+static int faulty_sync_dir(const struct disk *d, int fd)
+{
+    if (fails(d))
+        return -faulty_of(d)->error;
+    faulty_of(d)->unsynced_name = false;
+    return disk_system.sync_dir(d, fd);
+}
+
+static int faulty_rename(const struct disk *d, int dir, const char *from, const char *to)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.rename(d, dir, from, to);
+}
+
+static int faulty_unlink(const struct disk *d, int dir, const char *name)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.unlink(d, dir, name);
+}
+
+static int faulty_close(const struct disk *d, int fd)
+{
+    int r = disk_system.close(d, fd);
+
+    faulty_of(d)->tainted[fd] = false;
+    return fails(d) ? -faulty_of(d)->error : r;
+}
+
+static int faulty_truncate(const struct disk *d, int fd, uint64_t len)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.truncate(d, fd, len);
+}
+
+static int faulty_size(const struct disk *d, int fd, uint64_t *ret)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.size(d, fd, ret);
+}
+
+static int faulty_mkdir(const struct disk *d, int dir, const char *name, mode_t mode)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.mkdir(d, dir, name, mode);
+}
+
+static int faulty_list(const struct disk *d, int fd, int (*each)(void *user, const char *name),
+                       void *user)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.list(d, fd, each, user);
+}
+
+static int faulty_free_bytes(const struct disk *d, int fd, uint64_t *ret)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.free_bytes(d, fd, ret);
+}
+
+static const struct disk faulty_disk = {
+    .open = faulty_open,
+    .read = faulty_read,
+    .write = faulty_write,
+    .sync = faulty_sync,
+    .sync_dir = faulty_sync_dir,
+    .rename = faulty_rename,
+    .unlink = faulty_unlink,
+    .close = faulty_close,
+    .read_at = faulty_read_at,
+    .truncate = faulty_truncate,
+    .size = faulty_size,
+    .mkdir = faulty_mkdir,
+    .list = faulty_list,
+    .free_bytes = faulty_free_bytes,
+};
+
+enum { FRAMES = 9, TRIES = 9 };
+
+/* What the caller was told, and what it was given. */
+struct ledger {
+    bool told[FRAMES + 1], acked[FRAMES + 1];
+    unsigned given[FRAMES + 1]; /* in this run */
+};
+
+static bool put_it(struct spool *s, struct faulty *f, uint64_t n, struct ledger *l)
+{
+    for (int i = 0; i < (f->fault == FAULT_KILL ? 1 : TRIES); i++) {
+        if (put(s, n) < 0)
+            continue;
+        for (size_t fd = 0; fd < ARRAY_LEN(f->unsynced); fd++)
+            assert_false(f->unsynced[fd]);
+        assert_false(f->unsynced_name);
+        l->told[n] = true;
+        return true;
+    }
+    return false;
+}
+
+static bool read_it(struct spool *s, struct faulty *f, bool ack, struct ledger *l)
+{
+    struct spool_frame frame;
+    int r = -1;
+
+    for (int i = 0; i < (f->fault == FAULT_KILL ? 1 : TRIES) && r < 0; i++)
+        r = spool_read(s, &frame);
+    if (r != 1)
+        return r == 0;
+    r = (int)check_frame(&frame);
+    assert_true(l->told[r]);            /* nothing that failed is given out … */
+    assert_int_equal(l->given[r]++, 0); /* … nor twice in a run */
+    if (ack) {
+        spool_ack(s, frame.serial);
+        l->acked[r] = true;
+    }
+    return true;
+}
+
+/* A run: puts, reads, acknowledges every other, tidies up. */
+static bool live(struct spool *s, struct faulty *f, struct ledger *l)
+{
+    uint64_t serial;
+
+    for (uint64_t n = 1; n <= FRAMES; n++) {
+        if (!put_it(s, f, n, l))
+            return false;
+        if (n % 3 == 0 && (!read_it(s, f, n != 6, l) || !read_it(s, f, true, l)))
+            return false;
+        for (int i = 0; i < 3 && spool_write_acks(s) < 0; i++)
+            ;
+        if (n % 4 == 0)
+            for (int i = 0; i < 3 && spool_wants_job(s); i++)
+                (void)job(s, &serial);
+        (void)spool_has_room(s, 1000);
+    }
+    return true;
+}
+
+struct told_facts {
+    uint64_t expected;
+    struct ledger *ledger;
+};
+
+static int take_told(void *user, uint64_t serial, struct slice facts)
+{
+    struct told_facts *t = user;
+    uint64_t n = 0;
+
+    assert_int_equal(serial, t->expected++);
+    assert_int_equal(sscanf(facts.ptr, "at %" SCNu64, &n), 1);
+    assert_true(slice_equal(facts, facts_of(n)));
+    return 0;
+}
+
+/* The next run, on a disk that is well: all that was called durable is there, once. */
+static void look_after(const struct ledger *before, const char *what)
+{
+    struct ledger now = {0};
+    struct told_facts facts = {.expected = 1, .ledger = &now};
+    struct spool *s = open_it();
+    uint64_t serial, n;
+
+    assert_true(spool_stats(s)->error == 0 && spool_stats(s)->damaged == 0);
+    assert_true(spool_stats(s)->missing == 0 && spool_stats(s)->moved_aside == 0);
+    assert_int_equal(spool_facts(s, take_told, &facts), 0);
+    while ((n = next_and_ack(s)) != 0)
+        if (now.given[n]++ > 0)
+            fail_msg("%s: frame %" PRIu64 " was given out twice", what, n);
+    for (n = 1; n <= FRAMES; n++)
+        if (before->told[n] && !before->acked[n] && now.given[n] == 0)
+            fail_msg("%s: frame %" PRIu64 " is lost", what, n);
+    assert_true(spool_stats(s)->damaged == 0 && spool_stats(s)->lost_records == 0);
+    assert_true(spool_stats(s)->frames == 0 && spool_stats(s)->records == 0);
+    assert_int_equal(spool_write_acks(s), 0);
+    while (spool_wants_job(s))
+        assert_int_equal(job(s, &serial), 0);
+    spool_close(s);
+    s = open_it();
+    assert_int_equal(next(s, NULL), 0);
+    assert_true(spool_stats(s)->missing == 0 && spool_stats(s)->moved_aside == 0);
+    assert_true(spool_stats(s)->bytes <= 65 * 1024);
+    spool_close(s);
+}
+
+/* The n-th call fails, for every n. */
+static void sweep(enum fault fault, int error, long times)
+{
+    char what[100];
+    long n = 0, calls = 0;
+
+    data_len = 160 * 1000; /* so that segments fill up, too */
+    do {
+        struct faulty f = {
+            .disk = faulty_disk, .until = n, .times = times, .fault = fault, .error = error};
+        struct ledger l = {0};
+        struct spool *s;
+
+        empty(state_fd, ".");
+        (void)snprintf(what, sizeof what, "fault %d, error %d, %ld times, call %ld", (int)fault,
+                       error, times, n);
+        s = open_with(&f.disk);
+        if (!live(s, &f, &l) && fault != FAULT_KILL)
+            fail_msg("%s: it did not recover", what);
+        spool_close(s);
+        calls = f.calls;
+        look_after(&l, what);
+        n++;
+    } while (n < calls);
+    data_len = 100;
+}
+
+static void test_every_call_fails(void **state)
+{
+    (void)state;
+    sweep(FAULT_ERROR, EIO, 1);
+    sweep(FAULT_ERROR, EIO, 4);
+    sweep(FAULT_SHORT, ENOSPC, 2);
+    sweep(FAULT_SHORT, EDQUOT, 5);
+}
+
+static void test_killed_at_every_call(void **state)
+{
+    (void)state;
+    sweep(FAULT_KILL, EIO, 1000000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_torn, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_flipped_bits, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_every_call_fails, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_killed_at_every_call, dir_begin, dir_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
