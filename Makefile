@@ -39,7 +39,7 @@ unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead del
 tools := parse_lines
 sim   := histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \
-         split unpack when
+         split spool unpack when
 bench := evil floor mill pace sink
 
 # --- how it is built ---

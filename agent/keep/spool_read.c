@@ -183,7 +183,7 @@ static int note_ack(void *user, uint64_t serial, uint32_t records)
     struct segment *g = user;
     uint32_t *note;
 
-    if (serial - g->first >= SPOOL_SEGMENT_FRAMES)
+    if (serial > g->last)
         return 0;
     note = note_of(g, serial);
     if (note == NULL)

@@ -55,20 +55,17 @@ static int count_frames(struct spool *s, int fd, struct segment *g, uint64_t end
     struct spool_head h, found = {0};
     int r;
 
-    g->frames = 0;
     g->records = 0;
     while ((r = spool_seek(s, fd, g, at, end, serial, limit, false, &h)) == 1) {
-        g->frames++;
         g->records += h.records;
         serial_before = serial;
         serial = h.serial;
         at = h.at + h.len;
         found = h;
     }
-    if (r == 0 && is_last && g->frames > 0) {
+    if (r == 0 && is_last && serial >= g->first) {
         r = spool_check_payload(s, fd, g, &found);
         if (r == 0) {
-            g->frames--;
             g->records -= found.records;
             serial = serial_before;
             at = found.at;
@@ -78,6 +75,10 @@ static int count_frames(struct spool *s, int fd, struct segment *g, uint64_t end
         return r;
     *ret_end = at;
     g->last = serial;
+
+    /* Those that are damaged count, too, until the reader has passed by: they may be acknowledged, and
+     * must not stand for others then. */
+    g->frames = (uint32_t)(serial + 1 - g->first);
     return 0;
 }
 
@@ -134,6 +135,11 @@ static int measure(struct spool *s, int fd, size_t index)
     if (r < 0)
         return r;
     g->end = known != 0 ? known : end;
+    if (next != NULL && next->number == g->number + 1) {
+        /* However its end is damaged: serials have no gaps. */
+        g->last = MIN(MAX(g->last, next->first - 1), g->first + SPOOL_SEGMENT_FRAMES - 1);
+        g->frames = (uint32_t)(g->last + 1 - g->first);
+    }
     if (is_last && g->size > end) {
         r = read_footer(s, fd, g, end);
         s->stats.torn = s->stats.torn || r == 0;

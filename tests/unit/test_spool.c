@@ -733,6 +733,626 @@ static void test_killed_at_every_call(void **state)
     sweep(FAULT_KILL, EIO, 1000000);
 }
 
+/* --- what its files say --- */
+
+struct facts_told {
+    uint64_t serials[16];
+    size_t count;
+    int end_with;
+};
+
+static int take_facts(void *user, uint64_t serial, struct slice facts)
+{
+    struct facts_told *t = user;
+    uint64_t n = 0;
+
+    assert_true(t->count < ARRAY_LEN(t->serials));
+    assert_int_equal(sscanf(facts.ptr, "at %" SCNu64, &n), 1);
+    assert_true(slice_equal(facts, facts_of(n)));
+    t->serials[t->count++] = serial;
+    return t->end_with;
+}
+
+/* Facts are told from the frame after `merged` on, and end before the first that does not hold. */
+static void test_facts(void **state)
+{
+    struct buf first, second;
+
+    (void)state;
+    buf_init(&first, 1 << 20);
+    buf_init(&second, 1 << 20);
+    make_four(&first, &second);
+    for (uint64_t merged = 0; merged <= 5; merged++) {
+        struct facts_told told = {0};
+        struct spool *s;
+
+        settings.merged = merged;
+        s = open_it();
+        assert_int_equal(spool_stats(s)->lost_end, merged == 5);
+        assert_int_equal(spool_facts(s, take_facts, &told), 0);
+        assert_int_equal(told.count, merged < 4 ? 4 - merged : 0);
+        for (size_t i = 0; i < told.count; i++)
+            assert_int_equal(told.serials[i], merged + 1 + i);
+        assert_int_equal(put(s, 9), merged == 5 ? 6 : 5);
+        spool_close(s);
+        empty(state_fd, "spool/web");
+        file_put(1, SPOOL_FILE_SEGMENT, buf_slice(&first));
+        file_put(2, SPOOL_FILE_SEGMENT, buf_slice(&second));
+    }
+
+    /* Each byte of the first segment, and of the second: what stands before the wrong one. */
+    for (int which = 0; which < 2; which++) {
+        struct buf *text = which == 0 ? &first : &second;
+        struct spool_head h;
+
+        for (size_t i = 0; i < text->len; i += 3) {
+            uint64_t at = SPOOL_HEADER_LEN, good = which == 0 ? 0 : 3;
+            struct facts_told told = {0};
+            struct spool *s;
+
+            settings.merged = 0;
+            while (at < text->len && spool_head_decode(text->ptr + at, at, &h) == 0) {
+                if (i >= SPOOL_HEADER_LEN && i >= at + h.len)
+                    good++;
+                at += h.len;
+            }
+            text->ptr[i] = (char)(text->ptr[i] ^ 0x10);
+            file_put(which == 0 ? 1 : 2, SPOOL_FILE_SEGMENT, buf_slice(text));
+            text->ptr[i] = (char)(text->ptr[i] ^ 0x10);
+            s = open_it();
+            assert_int_equal(spool_facts(s, take_facts, &told), 0);
+            assert_int_equal(told.count, good);
+            spool_close(s);
+            empty(state_fd, "spool/web");
+            file_put(1, SPOOL_FILE_SEGMENT, buf_slice(&first));
+            file_put(2, SPOOL_FILE_SEGMENT, buf_slice(&second));
+        }
+    }
+
+    /* Whoever takes them may end it. */
+    struct facts_told told = {.end_with = -ENOMEM};
+    struct spool *s = open_it();
+    assert_int_equal(spool_facts(s, take_facts, &told), -ENOMEM);
+    assert_int_equal(told.count, 1);
+    spool_close(s);
+
+    /* The first of them is not there any more. */
+    assert_int_equal(unlinkat(state_fd, path_of(1, SPOOL_FILE_SEGMENT), 0), 0);
+    told = (struct facts_told){0};
+    s = open_it();
+    assert_int_equal(spool_facts(s, take_facts, &told), 0);
+    assert_int_equal(told.count, 0);
+    assert_int_equal(next(s, NULL), 4);
+    spool_close(s);
+    settings.merged = 3;
+    s = open_it();
+    assert_int_equal(spool_facts(s, take_facts, &told), 0);
+    assert_true(told.count == 1 && told.serials[0] == 4);
+    spool_close(s);
+    settings.merged = 0;
+    buf_done(&first);
+    buf_done(&second);
+}
+
+/* Facts of what a killed run wrote are told only when it is durable. */
+static void test_facts_are_durable(void **state)
+{
+    struct faulty f = {.disk = faulty_disk, .until = 1000000, .error = EIO};
+    struct facts_told told = {0};
+    struct spool *s = open_it();
+
+    (void)state;
+    assert_int_equal(put(s, 1), 1);
+    spool_close(s);
+    for (long n = 0;; n++) {
+        f.calls = 0;
+        f.until = 1000000;
+        s = open_with(&f.disk);
+        f.until = f.calls + n;
+        f.times = 1;
+        told.count = 0;
+        memset(f.tainted, 0, sizeof f.tainted);
+        if (spool_facts(s, take_facts, &told) == 0 && f.calls <= f.until)
+            break;                                         /* none failed */
+        assert_true(told.count == 0 || f.calls > f.until); /* but closing */
+        spool_close(s);
+    }
+    assert_true(told.count == 1 && f.calls > 8);
+    spool_close(s);
+}
+
+static void test_segments(void **state)
+{
+    uint64_t serial, count = 0, bytes;
+    struct spool_footer footer;
+    struct buf text;
+    struct spool *s;
+
+    (void)state;
+    data_len = 200 * 1000;
+    buf_init(&text, 1 << 23);
+    s = open_it();
+    while (!has(3, SPOOL_FILE_SEGMENT)) {
+        assert_int_equal(put(s, count + 1), count + 1);
+        count++;
+    }
+    for (uint64_t i = 1; i <= 2; i++) {
+        file_get(i, SPOOL_FILE_SEGMENT, &text);
+        assert_true(text.len >= SPOOL_SEGMENT_MIN && text.len < 2 * SPOOL_SEGMENT_MIN);
+        uint32_t seed;
+        memcpy(&seed, text.ptr + 12, 4);
+        assert_true(spool_footer_decode(text.ptr + text.len - SPOOL_FOOTER_LEN,
+                                        text.len - SPOOL_FOOTER_LEN, seed, &footer));
+        assert_true(footer.frames > 1 && footer.frames < count);
+    }
+    assert_int_equal(spool_stats(s)->frames, count);
+    spool_close(s);
+    s = open_it();
+    assert_int_equal(spool_stats(s)->frames, count);
+    for (uint64_t n = 1; n <= count; n++)
+        assert_int_equal(next_and_ack(s), n);
+    assert_int_equal(spool_write_acks(s), 0);
+    while (spool_wants_job(s))
+        assert_int_equal(job(s, &serial), 0);
+
+    /* Idle: nothing but a header. */
+    assert_true(has(4, SPOOL_FILE_SEGMENT) && !has(3, SPOOL_FILE_SEGMENT));
+    assert_int_equal(file_size(4, SPOOL_FILE_SEGMENT), SPOOL_HEADER_LEN);
+    assert_int_equal(spool_stats(s)->bytes, SPOOL_HEADER_LEN);
+    assert_int_equal(put(s, 7), count + 1);
+    assert_false(has(5, SPOOL_FILE_SEGMENT));
+    spool_close(s);
+
+    /* The limit counts what is there and what comes; the oldest make room. */
+    empty(state_fd, ".");
+    settings.limit_bytes = 4 * SPOOL_SEGMENT_MIN;
+    s = open_it();
+    for (count = 0; spool_has_room(s, 3 * data_len) == 0; count++)
+        assert_true(put(s, count + 1) > 0);
+    bytes = spool_stats(s)->bytes;
+    assert_true(bytes <= settings.limit_bytes && bytes > settings.limit_bytes * 3 / 4);
+    assert_int_equal(spool_has_room(s, 3 * data_len), -EDQUOT);
+    assert_int_equal(spool_has_room(s, UINT64_MAX), -EDQUOT);
+    assert_int_equal(next(s, &serial), 1);
+    assert_true(spool_stats(s)->frames == count);
+    assert_true(spool_drop_oldest(s) > 1);
+    assert_true(spool_stats(s)->frames < count && spool_stats(s)->bytes < bytes);
+    assert_int_equal(spool_has_room(s, 3 * data_len), 0);
+    spool_ack(s, serial); /* of the one that was dropped */
+    assert_int_equal(spool_write_acks(s), 0);
+    assert_true(spool_wants_job(s));
+    assert_int_equal(job(s, &serial), 0);
+    assert_true(!has(1, SPOOL_FILE_SEGMENT) && !has(1, SPOOL_FILE_ACK));
+    assert_int_equal(next(s, NULL), count - spool_stats(s)->frames + 1);
+    while (spool_drop_oldest(s) > 0)
+        ;
+    assert_true(spool_stats(s)->frames > 0 && spool_stats(s)->frames < count);
+    assert_int_equal(job(s, &serial), 0);
+    assert_int_equal(next(s, NULL), count - spool_stats(s)->frames + 1);
+    spool_close(s);
+    s = open_it();
+    assert_int_equal(spool_stats(s)->missing, 0);
+    spool_close(s);
+
+    /* Room for others. */
+    settings.min_free_bytes = UINT64_MAX;
+    s = open_it();
+    assert_int_equal(spool_has_room(s, 1), -ENOSPC);
+    spool_close(s);
+    settings.min_free_bytes = 0;
+    settings.limit_bytes = 16 * SPOOL_SEGMENT_MIN;
+    data_len = 100;
+    buf_done(&text);
+}
+
+static void test_bounds(void **state)
+{
+    static const char zeros[70000];
+    struct spool_source long_source = {{zeros, sizeof zeros}, SLICE("")};
+    static const char *const bad[] = {"", ".", "..", "a/b", "/"};
+    char *much = calloc(1, SPOOL_FRAME_MAX), name[SPOOL_NAME_LEN];
+    struct spool_record r = {.data = {much, SPOOL_FRAME_MAX}};
+    struct spool *s = open_it();
+    uint64_t serial;
+
+    (void)state;
+    assert_non_null(much);
+    assert_int_equal(spool_frame_begin(s, 0, &long_source, 1, SLICE("")), -EMSGSIZE);
+    assert_int_equal(spool_frame_begin(s, 0, NULL, 0, (struct slice){much, SPOOL_FRAME_MAX}),
+                     -EMSGSIZE);
+
+    /* What does not fit is not written; the next one is. */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(spool_frame_begin(s, 0, two_sources, 2, SLICE("")), 0);
+        spool_job_begin(s);
+        r.data.len = i == 0 ? SPOOL_FRAME_MAX : 1;
+        r.key = (struct slice){much, i == 0 ? 0 : 70000};
+        assert_int_equal(spool_add_record(s, &r), -EMSGSIZE);
+        spool_job_run(s);
+        assert_int_equal(spool_job_end(s, &serial), -EMSGSIZE);
+        assert_int_equal(serial, 0);
+    }
+    assert_int_equal(spool_frame_begin(s, 0, two_sources, 2, SLICE("")), 0);
+    spool_frame_cancel(s);
+    assert_int_equal(job(s, &serial), 0);
+    assert_int_equal(serial, 0);
+    assert_int_equal(put(s, 1), 1);
+    data_len = 20 * 1000 * 1000;
+    assert_int_equal(put(s, 3), 2); /* larger than a segment */
+    spool_close(s);
+    free(much);
+    data_len = 100;
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        settings.name = bad[i];
+        assert_int_equal(spool_open(state_fd, &disk_system, &settings, &s), -EINVAL);
+    }
+    settings.name = "web";
+    spool_segment_name(12, name);
+    assert_string_equal(name, "spool-0000000000000012.seg");
+    assert_int_equal(spool_segment_of_name(name), 12);
+    assert_int_equal(spool_segment_of_name("spool-0000000000000000.seg"), 0);
+    assert_int_equal(spool_segment_of_name("spool-0000000000000012.ack"), 0);
+    assert_int_equal(spool_segment_of_name("spool-000000000000001x.seg"), 0);
+    assert_int_equal(spool_segment_of_name("spool-9999999999999999.seg"), 0);
+    assert_int_equal(spool_segment_of_name("spool-12.seg"), 0);
+}
+
+/* --- acknowledgements --- */
+
+static void append_ack(uint64_t segment, struct slice bytes)
+{
+    int fd = openat(state_fd, path_of(segment, SPOOL_FILE_ACK),
+                    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(disk_write_all(&disk_system, fd, bytes), 0);
+    close(fd);
+}
+
+/* Others acknowledge, in the middle of it; what is torn or garbage is passed over. */
+static void test_acks(void **state)
+{
+    struct spool_settings others = settings;
+    char garbage[5000], ack[SPOOL_ACK_LEN];
+    struct spool *s = open_it(), *other;
+    struct spool_frame f;
+    struct buf text;
+    uint32_t seed;
+
+    (void)state;
+    for (uint64_t n = 1; n <= 8; n++)
+        assert_int_equal(put(s, n), n);
+    buf_init(&text, 1 << 20);
+    file_get(1, SPOOL_FILE_SEGMENT, &text);
+    memcpy(&seed, text.ptr + 12, 4);
+    assert_int_equal(next(s, NULL), 1);
+
+    others.read_only = true;
+    assert_int_equal(spool_open(state_fd, &disk_system, &others, &other), 0);
+    for (int i = 1; i <= 3; i++) {
+        assert_int_equal(spool_read_any(other, &f), 1);
+        assert_int_equal(check_frame(&f), i);
+        assert_false(f.done);
+    }
+    spool_ack(other, 3);
+    assert_int_equal(spool_write_acks(other), 0);
+    spool_close(other);
+    assert_int_equal(next(s, NULL), 2);
+    assert_int_equal(next(s, NULL), 4); /* not 3 */
+    assert_int_equal(spool_stats(s)->frames, 7);
+
+    for (size_t i = 0; i < sizeof garbage; i++)
+        garbage[i] = (char)(i * i);
+    spool_ack_encode(5, records_of(5), seed, ack);
+    append_ack(1, (struct slice){ack, 7});
+    append_ack(1, (struct slice){ack, 16});
+    assert_int_equal(next(s, NULL), 6);
+    append_ack(1, (struct slice){garbage, sizeof garbage});
+    spool_ack_encode(7, records_of(7), seed + 1, ack); /* another's */
+    append_ack(1, (struct slice){ack, 16});
+    spool_ack_encode(70, 1, seed, ack); /* there is no such frame */
+    append_ack(1, (struct slice){ack, 16});
+    spool_ack_encode(8, records_of(8), seed, ack);
+    append_ack(1, (struct slice){ack, 16});
+    append_ack(1, (struct slice){ack, 16});
+    append_ack(1, (struct slice){ack, 3});
+    assert_int_equal(next(s, NULL), 7);
+    assert_int_equal(next(s, NULL), 0);
+    assert_int_equal(spool_stats(s)->frames, 5);
+    spool_ack(s, 1);
+    assert_int_equal(spool_write_acks(s), 0);
+    spool_close(s);
+    s = open_it();
+    assert_int_equal(spool_stats(s)->frames, 4);
+    assert_int_equal(spool_stats(s)->records,
+                     records_of(2) + records_of(4) + records_of(6) + records_of(7));
+    assert_int_equal(next(s, NULL), 2);
+    assert_int_equal(next(s, NULL), 4);
+    assert_int_equal(next(s, NULL), 6);
+    assert_int_equal(next(s, NULL), 7);
+    assert_int_equal(next(s, NULL), 0);
+    spool_close(s);
+    buf_done(&text);
+}
+
+/* --- what is not as it should be --- */
+
+static void test_strange(void **state)
+{
+    struct spool_header h = {.segment = 4, .first_serial = 5, .seed = 1};
+    const struct spool_stats *stats;
+    struct buf first, second;
+    char header[SPOOL_HEADER_LEN];
+    uint32_t crc;
+    struct spool *s;
+
+    (void)state;
+    buf_init(&first, 1 << 20);
+    buf_init(&second, 1 << 20);
+    make_four(&first, &second);
+
+    /* Another's, a newer one, garbage, a directory, a link, and names that mean nothing. */
+    spool_header_encode(&h, header);
+    file_put(4, SPOOL_FILE_SEGMENT, (struct slice){header, sizeof header});
+    h.segment = 5;
+    spool_header_encode(&h, header);
+    header[8] = 2;
+    crc = crc32c(0, header, sizeof header - 4);
+    memcpy(header + sizeof header - 4, &crc, 4);
+    file_put(5, SPOOL_FILE_SEGMENT, (struct slice){header, sizeof header});
+    file_put(6, SPOOL_FILE_SEGMENT,
+             SLICE("garbage, longer than a header would be, which has 64 bytes"
+                   " ... and on"));
+    assert_int_equal(mkdirat(state_fd, path_of(7, SPOOL_FILE_SEGMENT), 0700), 0);
+    assert_int_equal(symlinkat("/etc/passwd", state_fd, path_of(8, SPOOL_FILE_SEGMENT)), 0);
+    assert_int_equal(mkfifoat(state_fd, path_of(9, SPOOL_FILE_SEGMENT), 0600), 0);
+    assert_int_equal(symlinkat("x", state_fd, "spool/web/spool-1.seg"), 0);
+    s = open_it();
+    stats = spool_stats(s);
+    assert_int_equal(stats->error, 0);
+    assert_true(stats->foreign == 1 && stats->newer == 1);
+    assert_true(stats->moved_aside == 4 && stats->missing == 1 && stats->damaged == 4);
+    assert_true(has(4, SPOOL_FILE_FOREIGN) && has(5, SPOOL_FILE_SEGMENT));
+    assert_true(has(6, SPOOL_FILE_DAMAGED) && !has(6, SPOOL_FILE_SEGMENT));
+    assert_true(put(s, 5) > 4);
+    assert_true(has(10, SPOOL_FILE_SEGMENT));
+    for (uint64_t n = 1; n <= 5; n++)
+        assert_int_equal(next(s, NULL), n);
+    spool_close(s);
+    s = open_it();
+    stats = spool_stats(s);
+    assert_true(stats->newer == 1 && stats->foreign == 0 && stats->damaged == 0);
+    assert_true(stats->frames == 5 && access("/etc/passwd", R_OK) == 0);
+    spool_close(s);
+
+    /* A segment in the middle that is not there. */
+    empty(state_fd, ".");
+    make_four(&first, &second);
+    s = open_it();
+    assert_int_equal(put(s, 5), 5);
+    spool_close(s);
+    assert_int_equal(unlinkat(state_fd, path_of(2, SPOOL_FILE_SEGMENT), 0), 0);
+    s = open_it();
+    assert_true(spool_stats(s)->missing == 1 && spool_stats(s)->frames == 4);
+    for (uint64_t n = 1; n <= 5; n++)
+        if (n != 4)
+            assert_int_equal(next_and_ack(s), n);
+    assert_int_equal(next(s, NULL), 0);
+    spool_close(s);
+
+    /* The last one: its acknowledgements, and the caller, know better. */
+    empty(state_fd, ".");
+    make_four(&first, &second);
+    settings.merged = 4;
+    assert_int_equal(unlinkat(state_fd, path_of(2, SPOOL_FILE_SEGMENT), 0), 0);
+    file_put(2, SPOOL_FILE_ACK, SLICE("0123456789abcdef"));
+    s = open_it();
+    assert_true(spool_stats(s)->missing == 1 && spool_stats(s)->lost_end);
+    assert_false(has(2, SPOOL_FILE_ACK));
+    assert_int_equal(put(s, 5), 5);
+    spool_close(s);
+    settings.merged = 0;
+
+    /* A directory that is none stops no start. */
+    empty(state_fd, ".");
+    assert_int_equal(symlinkat("/tmp", state_fd, "spool"), 0);
+    s = open_it();
+    assert_int_equal(spool_stats(s)->error, -ENOTDIR);
+    assert_int_equal(put(s, 1), -ENOTDIR);
+    assert_int_equal(spool_has_room(s, 1), -ENOTDIR);
+    assert_int_equal(unlinkat(state_fd, "spool", 0), 0);
+    assert_int_equal(put(s, 1), 1);
+    assert_int_equal(next(s, NULL), 1);
+    assert_int_equal(spool_stats(s)->error, 0);
+    spool_close(s);
+    buf_done(&first);
+    buf_done(&second);
+}
+
+/* The front one is not there: its acknowledgements say whether that is well. */
+static void test_orphans(void **state)
+{
+    static const struct {
+        uint64_t acks[4];
+        bool missing;
+    } stories[] = {
+        {{1, 2, 3}, false}, {{3, 2, 1}, false}, {{1, 3}, true},
+        {{1, 2}, true},     {{1}, true},        {{3, 3, 2, 1}, false},
+    };
+    struct buf first, second;
+    uint32_t seed;
+
+    (void)state;
+    buf_init(&first, 1 << 20);
+    buf_init(&second, 1 << 20);
+    make_four(&first, &second);
+    memcpy(&seed, first.ptr + 12, 4);
+    for (size_t i = 0; i < ARRAY_LEN(stories); i++) {
+        struct spool *s;
+
+        empty(state_fd, "spool/web");
+        file_put(2, SPOOL_FILE_SEGMENT, buf_slice(&second));
+        for (size_t k = 0; k < 4 && stories[i].acks[k] != 0; k++) {
+            char ack[SPOOL_ACK_LEN];
+
+            spool_ack_encode(stories[i].acks[k], 1, seed, ack);
+            append_ack(1, (struct slice){ack, sizeof ack});
+        }
+        s = open_it();
+        assert_int_equal(spool_stats(s)->missing, stories[i].missing);
+        assert_false(has(1, SPOOL_FILE_ACK));
+        assert_int_equal(next(s, NULL), 4);
+        spool_close(s);
+        s = open_it();
+        assert_int_equal(spool_stats(s)->missing, 0);
+        spool_close(s);
+    }
+    buf_done(&first);
+    buf_done(&second);
+}
+
+/* What cannot be opened is passed over, and read when it can be. */
+static void test_unreadable(void **state)
+{
+    struct faulty f = {.disk = faulty_disk, .error = EACCES, .only = "spool-0000000000000001.seg"};
+    struct buf first, second;
+    struct spool *s;
+
+    (void)state;
+    buf_init(&first, 1 << 20);
+    buf_init(&second, 1 << 20);
+    for (int i = 1; i <= 2; i++) {
+        empty(state_fd, ".");
+        make_four(&first, &second);
+        f.only = i == 1 ? "spool-0000000000000001.seg" : "spool-0000000000000002.seg";
+        s = open_with(&f.disk);
+        assert_int_equal(spool_stats(s)->error, -EACCES);
+        assert_true(spool_stats(s)->missing == 0 && spool_stats(s)->damaged == 0);
+        if (i == 1) {
+            assert_int_equal(next(s, NULL), 4);
+            assert_int_equal(put(s, 5), 5);
+            assert_int_equal(next(s, NULL), 5);
+        } else {
+            assert_int_equal(next(s, NULL), 1);
+            assert_int_equal(next(s, NULL), 2);
+            assert_int_equal(next(s, NULL), 3);
+            assert_true(put(s, 5) > 5); /* behind whatever may be there */
+            assert_int_equal(next(s, NULL), 5);
+        }
+        assert_int_equal(next(s, NULL), 0);
+        f.only = "nothing";
+        for (uint64_t n = i == 1 ? 1 : 4; n <= (i == 1 ? 3 : 4); n++)
+            assert_int_equal(next_and_ack(s), n);
+        assert_int_equal(next(s, NULL), 0);
+        assert_int_equal(spool_write_acks(s), 0);
+        spool_close(s);
+        s = open_it();
+        assert_true(spool_stats(s)->missing == 0 && spool_stats(s)->damaged == 0);
+        assert_int_equal(spool_stats(s)->frames, i == 1 ? 2 : 4);
+        spool_close(s);
+    }
+    buf_done(&first);
+    buf_done(&second);
+}
+
+/* Who only looks changes nothing. */
+static void test_read_only(void **state)
+{
+    static const struct {
+        uint64_t segment;
+        enum spool_file file;
+    } files[] = {{1, SPOOL_FILE_SEGMENT}, {2, SPOOL_FILE_SEGMENT}, {3, SPOOL_FILE_SEGMENT},
+                 {4, SPOOL_FILE_SEGMENT}, {1, SPOOL_FILE_ACK},     {9, SPOOL_FILE_ACK}};
+    struct buf before[ARRAY_LEN(files)], after;
+    struct spool_frame f;
+    uint64_t serial, n = 0;
+    struct spool *s;
+
+    (void)state;
+    buf_init(&before[0], 1 << 20);
+    buf_init(&before[1], 1 << 20);
+    make_four(&before[0], &before[1]);
+    before[0].ptr[200] ^= 1;
+    file_put(1, SPOOL_FILE_SEGMENT, buf_slice(&before[0]));
+    file_put(3, SPOOL_FILE_SEGMENT, SLICE("garbage"));
+    file_put(4, SPOOL_FILE_SEGMENT, SLICE("\0\0"));
+    file_put(1, SPOOL_FILE_ACK, SLICE("garbage"));
+    file_put(9, SPOOL_FILE_ACK, SLICE("garbage"));
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        buf_init(&before[i], 1 << 20);
+        file_get(files[i].segment, files[i].file, &before[i]);
+    }
+    settings.read_only = true;
+    s = open_it();
+    while (spool_read_any(s, &f) == 1)
+        n++;
+    assert_int_equal(n, 3);
+    assert_false(spool_wants_job(s));
+    assert_int_equal(job(s, &serial), 0);
+    assert_int_equal(spool_write_acks(s), 0);
+    spool_close(s);
+    settings.read_only = false;
+    buf_init(&after, 1 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        file_get(files[i].segment, files[i].file, &after);
+        assert_true(slice_equal(buf_slice(&before[i]), buf_slice(&after)));
+        buf_done(&before[i]);
+    }
+    buf_done(&after);
+}
+
+/* A backlog of tens of gigabytes, most of it holes: only the ends of the files are read. */
+static void test_large_backlog(void **state)
+{
+    enum { SEGMENTS = 1000, BYTES = 32 * 1024 * 1024 };
+    struct faulty f = {.disk = faulty_disk, .until = 1000000000, .error = EIO};
+    struct buf header;
+    struct spool *s;
+    uint64_t owner;
+
+    (void)state;
+    s = open_it();
+    assert_int_equal(put(s, 1), 1);
+    spool_close(s);
+    buf_init(&header, 1 << 20);
+    file_get(1, SPOOL_FILE_SEGMENT, &header);
+    memcpy(&owner, header.ptr + 32, 8);
+    empty(state_fd, "spool/web");
+    for (uint64_t i = 1; i <= SEGMENTS; i++) {
+        struct spool_header h = {.segment = i,
+                                 .first_serial = (i - 1) * 32 + 1,
+                                 .owner = owner,
+                                 .before_end = i == 1 ? 0 : BYTES,
+                                 .seed = (uint32_t)i * 7919};
+        struct spool_footer footer = {.frames = 32, .records = 3200};
+        char bytes[SPOOL_HEADER_LEN];
+        int fd;
+
+        spool_header_encode(&h, bytes);
+        file_put(i, SPOOL_FILE_SEGMENT, (struct slice){bytes, SPOOL_HEADER_LEN});
+        fd = openat(state_fd, path_of(i, SPOOL_FILE_SEGMENT), O_WRONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        if (i < SEGMENTS) {
+            spool_footer_encode(&footer, BYTES, h.seed, bytes);
+            assert_int_equal(pwrite(fd, bytes, SPOOL_FOOTER_LEN, BYTES), SPOOL_FOOTER_LEN);
+        }
+        close(fd);
+        if (i % 2 == 0) {
+            spool_ack_encode(h.first_serial, 100, h.seed, bytes);
+            append_ack(i, (struct slice){bytes, SPOOL_ACK_LEN});
+        }
+    }
+    s = open_with(&f.disk);
+    assert_int_equal(spool_stats(s)->frames, (SEGMENTS - 1) * 32 - SEGMENTS / 2 + 1);
+    assert_int_equal(spool_stats(s)->records, ((SEGMENTS - 1) * 32 - SEGMENTS / 2 + 1) * 100);
+    assert_true(spool_stats(s)->bytes > UINT64_C(33) * 1000 * 1000 * 1000);
+    assert_true(spool_stats(s)->missing == 0 && spool_stats(s)->damaged == 0);
+    assert_true(f.calls < 12 * SEGMENTS);
+    spool_close(s);
+    buf_done(&header);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -741,6 +1361,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_flipped_bits, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_every_call_fails, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_killed_at_every_call, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_facts, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_facts_are_durable, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_segments, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_bounds, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_acks, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_strange, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_orphans, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_unreadable, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_read_only, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_large_backlog, dir_begin, dir_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
