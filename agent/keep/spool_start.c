@@ -135,8 +135,8 @@ static int measure(struct spool *s, int fd, size_t index)
     if (r < 0)
         return r;
     g->end = known != 0 ? known : end;
-    if (next != NULL && next->number == g->number + 1) {
-        /* However its end is damaged: serials have no gaps. */
+    if (known != 0) {
+        /* However its end is damaged: serials have no gaps where the next one knew of this one. */
         g->last = MIN(MAX(g->last, next->first - 1), g->first + SPOOL_SEGMENT_FRAMES - 1);
         g->frames = (uint32_t)(g->last + 1 - g->first);
     }
