@@ -37,7 +37,7 @@ unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead del
          retry_after rooms sigv4 slice source spool squeeze steady template typed unpack utf8 \
          when window zone
 tools := parse_lines
-sim   := histories
+sim   := crashes histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \
          split spool unpack when
 bench := evil floor mill pace sink
@@ -135,6 +135,11 @@ $(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/tests
                 $(BUILD)/tests/sim/history.o $(BUILD)/tests/sim/steps.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ -lz $(KT_LDLIBS) $(LDLIBS)
+
+$(BUILD)/sim/crashes: $(BUILD)/tests/sim/crashes.o $(BUILD)/tests/sim/crashdisk.o \
+                      $(BUILD)/libkinetail.a
+	@mkdir -p $(@D)
+	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
