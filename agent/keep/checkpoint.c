@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 enum {
     CHECKPOINT_READ_MAX = 1024 * 1024 * 1024, /* a generation; 100,000 files take about 30 MB */
@@ -72,8 +73,8 @@ enum checkpoint_job_kind { CHECKPOINT_JOB_NONE, CHECKPOINT_JOB_SYNC, CHECKPOINT_
 struct checkpoint {
     const struct disk *disk;
     int dir_fd;
-    uint64_t store, generation;
-    uint64_t kept; /* the generation before, not deleted yet; 0: none */
+    uint64_t store, generation; /* of the journal; `store` is another number for each */
+    uint64_t kept;              /* the generation before, not deleted yet; 0: none */
     uint32_t seed;
     int fd; /* the journal; -1: there is none that may be written */
     uint64_t next_key;
@@ -93,7 +94,7 @@ struct checkpoint {
     struct {
         enum checkpoint_job_kind kind;
         int fd;
-        uint64_t generation, drop;
+        uint64_t store, generation, drop;
         bool partial; /* the snapshot says so */
         struct buf snapshot;
         int result;
@@ -329,14 +330,28 @@ static int write_spools(const struct checkpoint *c, struct buf *to, uint32_t see
     return r;
 }
 
-/* A whole generation's beginning: the header and all facts as they stand. */
-static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t generation)
+/* Generations of one number may be begun more than once, when one could not be made durable or a
+ * crash took its name.  Its blocks may come back in the next one's file: their facts must not hold
+ * there.  So each has a number that no other had. */
+static uint64_t new_store(uint64_t last)
 {
-    uint32_t seed = facts_seed(c->store, generation);
+    uint64_t store;
+    struct timespec now;
+
+    if (getrandom(&store, sizeof store, GRND_NONBLOCK) == (ssize_t)sizeof store && store != 0)
+        return store;
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* early boot */
+    return last + (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* A whole generation's beginning: the header and all facts as they stand. */
+static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t store, uint64_t generation)
+{
+    uint32_t seed = facts_seed(store, generation);
     int r;
 
     buf_reset(to);
-    r = facts_write_header(to, seed, c->store, generation);
+    r = facts_write_header(to, seed, store, generation);
     if (r == 0 && c->partial)
         r = facts_write_partial(to, seed);
     if (r == 0)
@@ -357,7 +372,7 @@ static int set_written(const struct disk *d, int fd, int64_t written_ns)
 }
 
 /* Makes a generation appear whole or not at all; gives its open descriptor.  `written_ns` is when
- * what it says was so; 0: now. */
+ * what it says was so; 0: now.  */
 static int publish(const struct disk *d, int dir_fd, uint64_t generation, struct slice content,
                    int64_t written_ns)
 {
@@ -372,9 +387,16 @@ static int publish(const struct disk *d, int dir_fd, uint64_t generation, struct
 
     /* The name must never point at bytes that a power cut can take back: the content is durable
      * before the rename, and the rename is durable before anything older may go. */
-    if ((r = disk_write_all(d, fd, content)) < 0 || (r = set_written(d, fd, written_ns)) < 0 ||
-        (r = d->sync(d, fd)) < 0 || (r = d->rename(d, dir_fd, temp, name)) < 0 ||
-        (r = d->sync_dir(d, dir_fd)) < 0) {
+    r = disk_write_all(d, fd, content);
+    if (r == 0)
+        r = set_written(d, fd, written_ns);
+    if (r == 0)
+        r = d->sync(d, fd);
+    if (r == 0)
+        r = d->rename(d, dir_fd, temp, name);
+    if (r == 0)
+        r = d->sync_dir(d, dir_fd);
+    if (r < 0) {
         (void)d->close(d, fd);
         (void)d->unlink(d, dir_fd, temp); /* a leftover is overwritten next time */
         (void)d->unlink(d, dir_fd, name); /* not sure to stay, so it must not be the newest */
@@ -643,30 +665,40 @@ static bool is_partial(const struct checkpoint_report *report)
     return report->partial || report->damaged > 0 || report->moved_aside > 0;
 }
 
-static int recover(struct checkpoint *c, struct checkpoint_report *report)
+/* Reads the newest that can be read; gives the list of all that were found. */
+static int recover(struct checkpoint *c, struct checkpoint_report *report, struct generations *ret)
 {
-    uint64_t *all = NULL;
-    size_t count = 0, i = 0;
-    int r = checkpoint_generations(c->disk, c->dir_fd, &all, &count);
+    struct generations g = {0};
+    int r = checkpoint_generations(c->disk, c->dir_fd, &g.all, &g.count);
 
     if (r < 0)
         return r;
-    c->generation = count > 0 ? all[0] + 1 : 1;
-    report->fresh = count == 0;
-    for (; i < count; i++) {
-        r = recover_generation(c, all[i], report);
+    c->generation = g.count > 0 ? g.all[0] + 1 : 1;
+    report->fresh = g.count == 0;
+    for (size_t i = 0; i < g.count && c->kept == 0 && r == 0; i++) {
+        r = recover_generation(c, g.all[i], report);
+        if (r == 0)
+            c->kept = g.all[i];
         if (r != -EBADMSG)
-            break;
-        move_aside(c, all[i]);
+            continue;
+        move_aside(c, g.all[i]);
         report->moved_aside++;
         r = 0;
     }
-    if (r == 0 && i < count)
-        c->kept = all[i];
-    for (size_t old = i + 1; r == 0 && old < count; old++)
-        drop_generation(c->disk, c->dir_fd, all[old]);
-    free(all);
+    if (r < 0)
+        free(g.all);
+    else
+        *ret = g;
     return r;
+}
+
+/* Deletes what is older than the generation that was read.  Not before the next one is durable, and
+ * with it the name of that one: whoever gave it may have been killed before it was. */
+static void drop_older(struct checkpoint *c, const struct generations *g)
+{
+    for (size_t i = 0; i < g->count; i++)
+        if (g->all[i] < c->kept)
+            drop_generation(c->disk, c->dir_fd, g->all[i]);
 }
 
 /* --- life --- */
@@ -705,18 +737,17 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
 {
     struct checkpoint *c = checkpoint_new(disk, dir_fd);
     struct checkpoint_report report = {0};
+    struct generations found = {0};
     int r;
 
     if (c == NULL)
         return -ENOMEM;
-    r = recover(c, &report);
+    r = recover(c, &report, &found);
     if (r < 0)
         goto out;
     c->partial = report.partial = is_partial(&report);
-    while (c->store == 0)
-        if (getrandom(&c->store, sizeof c->store, GRND_NONBLOCK) < 0)
-            c->store = (uint64_t)(uintptr_t)c; /* early boot: any number but the last one's */
-    r = write_snapshot(c, &c->text, c->generation);
+    c->store = new_store(c->store);
+    r = write_snapshot(c, &c->text, c->store, c->generation);
     if (r < 0)
         goto out;
 
@@ -728,6 +759,7 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
         c->broken = true; /* the next job makes the generation after this one */
     } else {
         adopt_journal(c, r, c->generation, c->text.len);
+        drop_older(c, &found);
         LIST_EACH(&c->slots, node, after)
         {
             slot_of(node)->described = true;
@@ -735,10 +767,12 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
         c->flows_dirty = c->spools_dirty = false;
     }
     done_with_text(&c->text); /* as large as the store; a commit is small */
+    free(found.all);
     *ret = c;
     *ret_report = report;
     return 0;
 out:
+    free(found.all);
     checkpoint_close(c);
     return r;
 }
@@ -1077,6 +1111,7 @@ int checkpoint_job_begin(struct checkpoint *c)
         return 0;
     }
 
+    c->job.store = new_store(c->store);
     c->job.generation = c->generation + 1;
     c->job.drop = c->kept;
     c->job.partial = c->partial;
@@ -1084,7 +1119,7 @@ int checkpoint_job_begin(struct checkpoint *c)
     {
         slot_of(node)->touched = false;
     }
-    int r = write_snapshot(c, &c->job.snapshot, c->job.generation);
+    int r = write_snapshot(c, &c->job.snapshot, c->job.store, c->job.generation);
     if (r < 0)
         return r;
     c->job.kind = CHECKPOINT_JOB_COMPACT;
@@ -1107,6 +1142,7 @@ void checkpoint_job_run(struct checkpoint *c)
 static void adopt_compacted(struct checkpoint *c, size_t snapshot_bytes)
 {
     c->kept = c->generation;
+    c->store = c->job.store;
     adopt_journal(c, c->job.fd, c->job.generation, snapshot_bytes);
     LIST_EACH(&c->slots, node, after)
     {

@@ -11,7 +11,7 @@
  * begins with a snapshot of all facts; later facts follow.  Facts are absolute, so reading one
  * twice is harmless:
  *
- *     kinetail-checkpoint 1 STORE GENERATION              who wrote this; 1 is the format
+ *     kinetail-checkpoint 1 STORE GENERATION              a random number; 1 is the format
  *     flow NAME                                           a flow that has run
  *     file KEY FLOW DEV INO BORN HANDLE HEAD PATH         a source; HANDLE type:hex, HEAD len:hash
  *     at KEY OFFSET ANCHOR [BACK:HASH ...]                it is settled up to here; its rungs
