@@ -23,6 +23,9 @@ SHORT_FUZZ_SECONDS = 5
 HISTORIES = 2000
 SOAK = 20000
 HISTORIES_SANITIZED = 300  # under a sanitizer: each takes four times as long
+CRASHES = 100000  # states of a disk after a crash, from each of which a start is tried
+CRASHES_SOAK = 2000000
+CRASHES_SANITIZED = 10000
 HISTORIES_AT_ONCE = 16  # they sleep most of the time, until the kernel's clock moves
 
 # A test asks for more memory than there is, to be refused; malloc refuses, and so shall they.
@@ -132,8 +135,23 @@ def run_mixes(count, build, number, label=""):
         run_histories(count, build, number if mix == "" else number // 5, label + mix, ("--wild", "0", *options))
 
 
+def run_crashes(count, build, number, label="", timeout=1800):
+    """What we keep on disk, through `number` crashes of it; two programs at once, each its own stories."""
+    started = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda first: run([f"./{build}/sim/crashes", "--seed", str(first), "--states",
+                                                str(number // 2)], timeout=timeout), (1, 1000001)))
+    tried = sum(int(n) for _, output in done for n in re.findall(r"^(\d+) crash states, .* 0 violations$", output, re.M))
+    bad = [output for status, output in done if status != 0]
+    if not bad and tried < number:
+        bad = [f"only {tried} states were tried"]
+    report(f"sim {label}crashes, {tried} states", started, int(not bad), int(bool(bad)), "\n".join(bad))
+    count.add(int(not bad), int(bool(bad)))
+
+
 def step_sim(count, options):
     run_mixes(count, BUILD, HISTORIES)
+    run_crashes(count, BUILD, CRASHES)
 
 
 def step_soak(count, options):
@@ -141,6 +159,7 @@ def step_soak(count, options):
     number = int(os.environ.get("SOAK_COUNT") or SOAK)
     for label, wild in (("", "0"), ("wild ", "100")):
         run_histories(count, BUILD, number, label, ("--wild", wild), timeout=None)
+    run_crashes(count, BUILD, CRASHES_SOAK, timeout=None)
 
 
 def step_asan(count, options):
@@ -150,6 +169,7 @@ def step_asan(count, options):
         return count.add(0, 1)
     run_unit(count, "build/asan", label="asan ")
     run_mixes(count, "build/asan", HISTORIES_SANITIZED, "asan ")
+    run_crashes(count, "build/asan", CRASHES_SANITIZED, "asan ")
 
 
 def step_valgrind(count, options):

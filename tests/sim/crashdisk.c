@@ -82,7 +82,7 @@ struct crashdisk {
     void *user;
     struct crashdisk_fault fault;
     struct random random;
-    bool has_failed;
+    uint64_t failed;
 };
 
 static struct crashdisk *of(const struct disk *d)
@@ -312,7 +312,7 @@ static int begin(struct crashdisk *d, const char *call)
         return 0;
     }
     d->fault.times--;
-    d->has_failed = true;
+    d->failed++;
     return -d->fault.error;
 }
 
@@ -501,19 +501,25 @@ static int crashdisk_sync(const struct disk *disk, int fd)
     return 0;
 }
 
+static void keep_names(struct crashdisk *d, size_t inode)
+{
+    struct inode *i = &d->inodes[inode];
+
+    free(i->durable_names.all);
+    names_copy(&i->durable_names, &i->names);
+    forget_changes(d, inode);
+}
+
 static int crashdisk_sync_dir(const struct disk *disk, int fd)
 {
     struct crashdisk *d = of(disk);
     size_t inode = file_of(d, fd)->inode;
-    struct inode *i = &d->inodes[inode];
     int r = begin(d, "sync_dir");
 
-    MUST(i->is_dir);
+    MUST(d->inodes[inode].is_dir);
     if (r < 0)
         return r;
-    free(i->durable_names.all);
-    names_copy(&i->durable_names, &i->names);
-    forget_changes(d, inode);
+    keep_names(d, inode);
     return 0;
 }
 
@@ -695,6 +701,7 @@ struct crashdisk *crashdisk_copy(const struct crashdisk *d)
 
     n->limit = d->limit;
     n->now_ns = d->now_ns;
+    n->failed = d->failed;
     n->inode_count = n->inode_room = d->inode_count;
     n->inodes = calloc(d->inode_count, sizeof(*n->inodes));
     MUST(n->inodes != NULL);
@@ -751,6 +758,16 @@ void crashdisk_watch(struct crashdisk *d, void (*before)(void *user, const char 
     d->user = user;
 }
 
+void crashdisk_flush(struct crashdisk *d)
+{
+    for (size_t i = 0; i < d->inode_count; i++) {
+        if (d->inodes[i].is_dir)
+            keep_names(d, i);
+        else
+            make_durable(d, i);
+    }
+}
+
 void crashdisk_kill(struct crashdisk *d)
 {
     memset(d->files, 0, sizeof d->files);
@@ -781,12 +798,11 @@ void crashdisk_fault(struct crashdisk *d, struct crashdisk_fault fault, uint64_t
 {
     d->fault = fault;
     d->random.state = seed;
-    d->has_failed = false;
 }
 
-bool crashdisk_has_failed(const struct crashdisk *d)
+uint64_t crashdisk_failed(const struct crashdisk *d)
 {
-    return d->has_failed;
+    return d->failed;
 }
 
 /* --- the crash --- */
@@ -1033,4 +1049,14 @@ static void print_below(const struct crashdisk *d, size_t inode, int depth)
 void crashdisk_print(const struct crashdisk *d)
 {
     print_below(d, 0, 1);
+    for (size_t i = 0; i < d->change_count; i++) {
+        const struct change *c = &d->changes[i];
+
+        if (c->kind == CHANGE_NAMES)
+            printf("    not synced: '%s' becomes '%s'\n", c->from, c->to);
+        else if (c->kind == CHANGE_TRUNCATE)
+            printf("    not synced: a file is cut to %" PRIu64 " bytes\n", c->offset);
+        else
+            printf("    not synced: %zu bytes at %" PRIu64 "\n", c->data->len, c->offset);
+    }
 }

@@ -40,6 +40,9 @@ const struct disk *crashdisk_disk(struct crashdisk *d);
 /* `before` is told the name of each call that changes or syncs something before it does. */
 void crashdisk_watch(struct crashdisk *d, void (*before)(void *user, const char *call), void *user);
 
+/* The kernel writes out all it has, as it does now and then: nothing waits for a sync. */
+void crashdisk_flush(struct crashdisk *d);
+
 /* The process is gone: its descriptors are closed, all else is as it was. */
 void crashdisk_kill(struct crashdisk *d);
 
@@ -58,7 +61,7 @@ struct crashdisk_fault {
     int error;
 };
 void crashdisk_fault(struct crashdisk *d, struct crashdisk_fault fault, uint64_t seed);
-bool crashdisk_has_failed(const struct crashdisk *d); /* since then */
+uint64_t crashdisk_failed(const struct crashdisk *d); /* how many calls did, ever */
 
 /* --- the crash --- */
 
@@ -90,7 +93,7 @@ struct crashdisk *crashdisk_crash(const struct crashdisk *d, struct crash how);
 /* What is on it, as a number: names and contents. */
 uint64_t crashdisk_digest(const struct crashdisk *d);
 
-/* Tells all names and sizes, for a person. */
+/* Tells all names and sizes, and what is not synced, for a person. */
 void crashdisk_print(const struct crashdisk *d);
 
 #endif

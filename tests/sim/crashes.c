@@ -32,6 +32,10 @@ enum {
     SEEN_ROOM = 256,  /* of one time: those that are alike are tried once */
     STORY_LINES = 80, /* that are told of one that went wrong */
     LINE_LEN = 100,   /* bytes of a log's line: where a place may be */
+    LARGE_EACH = 150, /* one of so many stories is large … */
+    LARGE_NAME = 4000,
+    LARGE_TIMES = 400, /* … and has so many names of that length, each 12 kB in the journal */
+    LARGE_STATES = 2,
 };
 
 /* What was said of a source, at some time. */
@@ -53,12 +57,15 @@ struct story {
     struct source sources[SOURCES];
     size_t source_count;
     struct checkpoint *checkpoint;
+    uint64_t failed_before; /* the start: calls */
     int state_fd;
     int64_t news_ns; /* when something was written last that was no start; 0: never */
+    bool stands;     /* there is a store whatever comes: no start is the first one */
     uint64_t seen[SEEN_ROOM];
     size_t seen_count;
     uint64_t states, starts;
     bool verbose, faulty;
+    bool large; /* source 0 has a very long name, so that the journal grows fast */
     char lines[STORY_LINES][200];
     size_t line_count;
 };
@@ -104,9 +111,15 @@ static struct cursor cursor_of(size_t source, uint64_t place)
     return (struct cursor){.offset = place, .anchor = random_next(&mix)};
 }
 
-static size_t path_of(char *to, size_t room, size_t source, unsigned version)
+static size_t path_of(const struct story *s, char *to, size_t room, size_t source, unsigned version)
 {
-    return (size_t)snprintf(to, room, "/var/log/app/%zu/app.log.%u", source, version);
+    size_t len = (size_t)snprintf(to, room, "/var/log/app/%zu/app.log.%u", source, version);
+
+    if (s->large && source == 0) {
+        memset(to + len, 1, LARGE_NAME - len);
+        len = LARGE_NAME;
+    }
+    return len;
 }
 
 static struct checkpoint_slot *find(struct checkpoint *c, size_t source)
@@ -124,7 +137,7 @@ static void check_source(struct story *s, size_t i, const struct said *floor,
 {
     const struct said *top = &s->sources[i].noted;
     struct cursor at, want;
-    char path[PATH_MAX];
+    char path[PATH_MAX], other[PATH_MAX];
     struct slice name;
     unsigned version;
 
@@ -147,8 +160,7 @@ static void check_source(struct story *s, size_t i, const struct said *floor,
                   at.offset, floor->place);
     name = checkpoint_path(slot, path);
     for (version = top->version;; version--) {
-        char other[PATH_MAX];
-        size_t len = path_of(other, sizeof other, i, version);
+        size_t len = path_of(s, other, sizeof other, i, version);
 
         if (slice_equal(name, (struct slice){other, len}))
             break;
@@ -182,7 +194,9 @@ static void check(struct story *s, struct checkpoint *c, const struct checkpoint
         violation(s, "%zu sources are known, and only %zu of them ever came", count, known);
     if (report->moved_aside > 0)
         violation(s, "%u generations were moved aside", report->moved_aside);
-    if (s->news_ns > 0 && report->written_ns > s->news_ns)
+    if (s->stands && report->fresh)
+        violation(s, "a start takes itself for the first one");
+    if (s->stands && s->news_ns > 0 && report->written_ns > s->news_ns)
         violation(s, "what is known is said to be newer than it is");
 }
 
@@ -278,12 +292,15 @@ static void try_crashes(struct story *s)
     size_t pending = crashdisk_pending(s->disk), which;
 
     s->seen_count = 0;
+    if (s->verbose)
+        crashdisk_print(s->disk);
     try_crash(s, (struct crash){.mode = CRASH_NONE, .seed = random_next(&s->random)});
     if (pending == 0)
         return;
     try_crash(s, (struct crash){.mode = CRASH_ALL, .seed = random_next(&s->random)});
-    for (int few = 0; few < STATES_FEW; few++) {
-        enum crash_mode mode = few < 4 ? (enum crash_mode)(CRASH_UPTO + few) : CRASH_RANDOM;
+    for (int few = 0; few < (s->large ? LARGE_STATES : STATES_FEW); few++) {
+        enum crash_mode mode =
+            few < 4 && !s->large ? (enum crash_mode)(CRASH_UPTO + few) : CRASH_RANDOM;
 
         which = random_below(&s->random, pending);
         try_crash(s, (struct crash){
@@ -326,7 +343,7 @@ static void adopt(struct story *s, const struct checkpoint_report *report)
 
             now = (struct said){true, false, checkpoint_cursor(source->slot).offset, 0};
             while (!slice_equal(
-                name, (struct slice){other, path_of(other, sizeof other, i, now.version)}))
+                name, (struct slice){other, path_of(s, other, sizeof other, i, now.version)}))
                 now.version++;
         } else if (!source->noted.gone) {
             now = (struct said){0}; /* it may come again */
@@ -341,6 +358,7 @@ static void start(struct story *s, enum floor floor)
 {
     const struct disk *disk = crashdisk_disk(s->disk);
     struct checkpoint_report report;
+    uint64_t failed = crashdisk_failed(s->disk);
     int r = -1;
 
     s->starts++;
@@ -350,7 +368,7 @@ static void start(struct story *s, enum floor floor)
         s->state_fd = r = state_room(disk, CRASHDISK_ROOT, "checkpoint");
         if (r >= 0)
             r = checkpoint_open(disk, s->state_fd, &s->checkpoint, &report);
-        if (r < 0 && !crashdisk_has_failed(s->disk))
+        if (r < 0 && crashdisk_failed(s->disk) == failed)
             violation(s, "a start is refused: %s", strerror(-r));
         if (r < 0) {
             tell(s, "… not yet: %s", strerror(-r));
@@ -358,6 +376,8 @@ static void start(struct story *s, enum floor floor)
         }
     }
     check(s, s->checkpoint, &report, floor);
+    s->stands = s->stands || report.error == 0;
+    s->failed_before = crashdisk_failed(s->disk);
     adopt(s, &report);
 }
 
@@ -400,7 +420,7 @@ static void step_join(struct story *s)
     s->source_count = MAX(s->source_count, i + 1);
     source->noted = (struct said){.joined = true};
     source->noted.place = LINE_LEN * random_below(&s->random, 4);
-    len = path_of(path, sizeof path, i, 0);
+    len = path_of(s, path, sizeof path, i, 0);
     tell(s, "join %zu at %" PRIu64, i, source->noted.place);
     MUST(checkpoint_join(s->checkpoint, SLICE("web"), (struct slice){path, len}, &id,
                          cursor_of(i, source->noted.place), &source->slot) == 0);
@@ -427,7 +447,7 @@ static void step_rename(struct story *s)
     if (source == NULL)
         return;
     i = number_of(s, source);
-    len = path_of(path, sizeof path, i, ++source->noted.version);
+    len = path_of(s, path, sizeof path, i, ++source->noted.version);
     tell(s, "rename %zu to %u", i, source->noted.version);
     MUST(checkpoint_describe(s->checkpoint, source->slot, (struct slice){path, len},
                              checkpoint_id(source->slot)) == 0);
@@ -445,6 +465,12 @@ static void step_leave(struct story *s)
     source->slot = NULL;
 }
 
+static void was_written(struct story *s)
+{
+    for (size_t i = 0; i < s->source_count; i++)
+        s->sources[i].written = s->sources[i].noted;
+}
+
 static void step_write(struct story *s)
 {
     int r;
@@ -457,8 +483,7 @@ static void step_write(struct story *s)
         tell(s, "… %s", strerror(-r));
         return;
     }
-    for (size_t i = 0; i < s->source_count; i++)
-        s->sources[i].written = s->sources[i].noted;
+    was_written(s);
 }
 
 static void news(struct story *s)
@@ -510,7 +535,10 @@ static void step_kill(struct story *s)
     tell(s, "kill");
     try_crashes(s);
     end(s);
-    start(s, FLOOR_WRITTEN);
+
+    /* When a generation that is not sure to be durable cannot be taken away, either, what was written
+     * to the one before is not read. */
+    start(s, crashdisk_failed(s->disk) - s->failed_before > 1 ? FLOOR_DURABLE : FLOOR_WRITTEN);
 }
 
 /* The power goes, and life goes on from what that left. */
@@ -536,7 +564,7 @@ static void step_fault(struct story *s)
 {
     static const int errors[] = {EIO, ENOSPC, EDQUOT};
     struct crashdisk_fault fault = {
-        .until = random_below(&s->random, 12),
+        .until = random_below(&s->random, 8),
         .times = 1 + random_below(&s->random, 3),
         .error = errors[random_below(&s->random, ARRAY_LEN(errors))],
     };
@@ -548,18 +576,62 @@ static void step_fault(struct story *s)
     crashdisk_fault(s->disk, fault, random_next(&s->random));
 }
 
+static void step_flush(struct story *s)
+{
+    tell(s, "flush");
+    crashdisk_flush(s->disk);
+}
+
 static void step_complete(struct story *s)
 {
     tell(s, "complete");
     checkpoint_complete(s->checkpoint);
 }
 
+/* The journal wants to be compacted, although nothing is wrong with it. */
+static void step_outgrow(struct story *s)
+{
+    struct source *source = &s->sources[0];
+    struct source_id id;
+    char path[PATH_MAX];
+    int r = 0;
+
+    if (!s->large || source->slot == NULL || chance(s, 50))
+        return;
+    tell(s, "outgrow");
+    id = *checkpoint_id(source->slot);
+    crashdisk_watch(s->disk, NULL, NULL);
+    s->news_ns = INT64_MAX;
+    for (int n = 0; n < LARGE_TIMES && r == 0; n++) {
+        size_t len = path_of(s, path, sizeof path, 0, ++source->noted.version);
+
+        MUST(checkpoint_describe(s->checkpoint, source->slot, (struct slice){path, len}, &id) == 0);
+        r = checkpoint_write(s->checkpoint);
+    }
+    s->news_ns = crashdisk_now_ns(s->disk);
+    crashdisk_flush(s->disk); /* or each crash would make all of it anew */
+    if (r == 0)
+        was_written(s);
+    crashdisk_watch(s->disk, story_before, s);
+    if (chance(s, 50))
+        crashdisk_fault(s->disk,
+                        (struct crashdisk_fault){random_below(&s->random, 5),
+                                                 1 + random_below(&s->random, 3), EIO},
+                        1);
+    step_job(s);
+    news(s);
+    step_write(s);
+    if (chance(s, 50))
+        step_kill(s);
+}
+
 static const struct step {
     void (*take)(struct story *s);
     unsigned weight;
 } steps[] = {
-    {step_join, 10}, {step_note, 30}, {step_rename, 5}, {step_leave, 3}, {step_write, 25},
-    {step_job, 20},  {step_kill, 3},  {step_crash, 3},  {step_fault, 4}, {step_complete, 2},
+    {step_join, 10},  {step_note, 30},    {step_rename, 5}, {step_leave, 3},
+    {step_write, 25}, {step_job, 20},     {step_kill, 3},   {step_crash, 3},
+    {step_fault, 10}, {step_complete, 2}, {step_flush, 3},
 };
 
 static void take_step(struct story *s)
@@ -586,10 +658,14 @@ static void tell_story(uint64_t seed, bool verbose, uint64_t *states, uint64_t *
     s->random.state = s->seed = seed;
     s->verbose = verbose;
     s->faulty = chance(s, 50);
+    s->large = seed % LARGE_EACH == 0;
     s->disk = crashdisk_new();
     start(s, FLOOR_DURABLE);
-    for (int n = 0; n < STEPS; n++)
+    for (int n = 0; n < STEPS; n++) {
         take_step(s);
+        if (n % 8 == 7)
+            step_outgrow(s);
+    }
     end(s);
     *states += s->states;
     *starts += s->starts;
