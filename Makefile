@@ -23,8 +23,8 @@ tail   := copies follower generation glob identity missed nameless neighbours op
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint firehose gate http imds kinesis put \
           retry_after window
-keep   := checkpoint dead facts folders ledger spool spool_format spool_job spool_read \
-          spool_start state
+keep   := checkpoint dead dead_dir facts folders ledger letters spool spool_format spool_job \
+          spool_read spool_start state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
           config_pairs config_rules config_texts depot destination explain flow flow_leave \
           flow_open flow_read flow_say guess import import_convert import_flow import_json \

@@ -4,10 +4,10 @@
 #include "crc32c.h"
 #include "disk.h"
 #include "json.h"
+#include "keep/dead_dir.h"
 #include "util.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,21 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
     DEAD_FORMAT = 1,
-    DEAD_DIR_MODE = 0700,
     DEAD_CRC_LEN = 8,             /* hexadecimal digits */
     DEAD_TEXT_KEEP = 1024 * 1024, /* what a buffer keeps when it is empty again */
-    DEAD_NUMBERS_MAX = 200,       /* time, offset, end and the names of all members */
-    /* A segment is full when it has grown to its size, which the last write may exceed. */
-    DEAD_READ_MAX = DEAD_SEGMENT_BYTES + DEAD_PENDING_BYTES + DEAD_LETTER_BYTES + 4096,
+    DEAD_NUMBERS_MAX = 250,       /* time, offset, end and the names of all members */
 };
-
-static const char dead_dir_name[] = "dead", damaged_suffix[] = ".damaged";
 
 /* --- lines --- */
 
@@ -93,7 +87,7 @@ static int append_time(struct buf *to, int64_t wall_ms)
 static size_t letter_size_max(const struct dead_letter *l)
 {
     const size_t parts[] = {json_string_size_max(l->flow.len), json_string_size_max(l->file.len),
-                            json_string_size_max(l->reason.len),
+                            json_string_size_max(l->reason.len), json_string_size_max(l->key.len),
                             l->record.len > SIZE_MAX / 2 ? SIZE_MAX : base64_size(l->record.len)};
     size_t size = DEAD_NUMBERS_MAX;
 
@@ -113,6 +107,8 @@ static int append_letter(struct buf *to, const struct dead_letter *l, uint32_t s
         (r = append_member(to, "file", l->file)) < 0 ||
         (r = buf_printf(to, ",\"offset\":%" PRIu64 ",\"end\":%" PRIu64, l->offset, l->end)) < 0 ||
         (r = append_member(to, "reason", l->reason)) < 0 ||
+        (l->key.len > 0 && (r = append_member(to, "key", l->key)) < 0) ||
+        (l->unredacted && (r = buf_append(to, SLICE(",\"unredacted\":true"))) < 0) ||
         (r = buf_append(to, SLICE(",\"record_base64\":\""))) < 0 ||
         (r = append_base64(to, l->record)) < 0 || (r = buf_append_char(to, '"')) < 0)
         return r;
@@ -266,23 +262,70 @@ static bool read_record(struct slice raw, struct buf *to, struct slice *ret)
     return true;
 }
 
+/* When it was put, from the one form that append_time writes; 0 if it is not that. */
+static int64_t read_time(struct slice text)
+{
+    static const char form[] = "0000-00-00T00:00:00.000Z";
+    int parts[7] = {0}, part = 0;
+    struct tm tm;
+
+    if (text.len != sizeof form - 1)
+        return 0;
+    for (size_t i = 0; i < text.len; i++) {
+        bool digit = text.ptr[i] >= '0' && text.ptr[i] <= '9';
+
+        if (form[i] != '0' ? text.ptr[i] != form[i] : !digit)
+            return 0;
+        if (digit)
+            parts[part] = 10 * parts[part] + text.ptr[i] - '0';
+        else
+            part++;
+    }
+    tm = (struct tm){.tm_year = parts[0] - 1900,
+                     .tm_mon = parts[1] - 1,
+                     .tm_mday = parts[2],
+                     .tm_hour = parts[3],
+                     .tm_min = parts[4],
+                     .tm_sec = parts[5]};
+    return (int64_t)timegm(&tm) * 1000 + parts[6];
+}
+
+enum letter_member {
+    LETTER_TIME,
+    LETTER_FLOW,
+    LETTER_FILE,
+    LETTER_OFFSET,
+    LETTER_END,
+    LETTER_REASON,
+    LETTER_RECORD,
+    LETTER_NEEDED, /* from here on they may be missing */
+    LETTER_KEY = LETTER_NEEDED,
+    LETTER_UNREDACTED,
+};
+
 static const struct {
     struct slice name;
     enum json_type type;
 } letter_members[] = {
-    {SLICE("time"), JSON_STRING},          {SLICE("flow"), JSON_STRING},
-    {SLICE("file"), JSON_STRING},          {SLICE("offset"), JSON_NUMBER},
-    {SLICE("end"), JSON_NUMBER},           {SLICE("reason"), JSON_STRING},
-    {SLICE("record_base64"), JSON_STRING},
+    [LETTER_TIME] = {SLICE("time"), JSON_STRING},
+    [LETTER_FLOW] = {SLICE("flow"), JSON_STRING},
+    [LETTER_FILE] = {SLICE("file"), JSON_STRING},
+    [LETTER_OFFSET] = {SLICE("offset"), JSON_NUMBER},
+    [LETTER_END] = {SLICE("end"), JSON_NUMBER},
+    [LETTER_REASON] = {SLICE("reason"), JSON_STRING},
+    [LETTER_RECORD] = {SLICE("record_base64"), JSON_STRING},
+    [LETTER_KEY] = {SLICE("key"), JSON_STRING},
+    [LETTER_UNREDACTED] = {SLICE("unredacted"), JSON_TRUE},
 };
 
-enum { LETTER_TIME, LETTER_FLOW, LETTER_FILE, LETTER_OFFSET, LETTER_END, LETTER_REASON };
-
-static bool read_member(size_t member, struct slice raw, struct dead_found *f)
+static bool read_member(enum letter_member member, struct slice raw, struct dead_found *f)
 {
     switch (member) {
     case LETTER_TIME:
-        return read_text(raw, &f->text, &f->time);
+        if (!read_text(raw, &f->text, &f->time))
+            return false;
+        f->letter.wall_ms = read_time(f->time);
+        return true;
     case LETTER_FLOW:
         return read_text(raw, &f->text, &f->letter.flow);
     case LETTER_FILE:
@@ -293,14 +336,20 @@ static bool read_member(size_t member, struct slice raw, struct dead_found *f)
         return read_number(raw, &f->letter.end);
     case LETTER_REASON:
         return read_text(raw, &f->text, &f->letter.reason);
-    default:
+    case LETTER_RECORD:
         return read_record(raw, &f->text, &f->letter.record);
+    case LETTER_KEY:
+        return read_text(raw, &f->text, &f->letter.key);
+    case LETTER_UNREDACTED:
+        f->letter.unredacted = true;
+        return true;
     }
+    return false;
 }
 
 static bool read_letter(struct slice line, struct dead_found *f)
 {
-    const unsigned all = (1U << ARRAY_LEN(letter_members)) - 1;
+    const unsigned needed = (1U << LETTER_NEEDED) - 1;
     struct json_token key = {0}, value = {0};
     unsigned seen = 0;
     struct json j;
@@ -319,11 +368,11 @@ static bool read_letter(struct slice line, struct dead_found *f)
             if (!json_text_equal(key.text, letter_members[i].name))
                 continue;
             if (value.type != letter_members[i].type || (seen & 1U << i) != 0 ||
-                !read_member(i, value.text, f))
+                !read_member((enum letter_member)i, value.text, f))
                 return false;
             seen |= 1U << i;
         }
-    return r == 0 && seen == all;
+    return r == 0 && (seen & needed) == needed;
 }
 
 bool dead_next(struct slice *text, uint32_t seed, enum dead_line *ret, struct dead_found *found)
@@ -333,9 +382,11 @@ bool dead_next(struct slice *text, uint32_t seed, enum dead_line *ret, struct de
     if (text->len == 0)
         return false;
     if (!take_line(text, &line)) {
+        line = slice_first(*text, text->len - 1);
         *text = slice_from(*text, text->len);
         *ret = DEAD_LINE_TORN;
-        return true;
+        if (!crc_holds(line, seed)) /* else it was whole, and its newline is another byte now */
+            return true;
     }
     *ret = crc_holds(line, seed) && (found == NULL || read_letter(line, found)) ? DEAD_LINE_LETTER
                                                                                 : DEAD_LINE_DAMAGED;
@@ -360,8 +411,7 @@ void dead_segment_name(uint64_t segment, char to[DEAD_NAME_LEN])
     (void)snprintf(to, DEAD_NAME_LEN, "dead-%016" PRIu64 ".log", segment);
 }
 
-/* The number behind "dead-", whatever stands behind the name. */
-static uint64_t number_of_name(const char *name)
+uint64_t dead_number_of_name(const char *name)
 {
     uint64_t n;
 
@@ -373,7 +423,7 @@ static uint64_t number_of_name(const char *name)
 
 uint64_t dead_segment_of_name(const char *name)
 {
-    uint64_t segment = number_of_name(name);
+    uint64_t segment = dead_number_of_name(name);
     char want[DEAD_NAME_LEN];
 
     dead_segment_name(segment, want);
@@ -400,51 +450,6 @@ struct dead {
         int result;
     } job;
 };
-
-static int compare_numbers(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y ? 1 : 0;
-}
-
-/* All segments there are, oldest first; and the number after the last one, those moved aside counted,
- * so that none of them is ever replaced.  Gives *ret. */
-static int list_segments(struct dead *d, uint64_t **ret, size_t *ret_count)
-{
-    int fd = openat(d->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    uint64_t *all = NULL;
-    size_t count = 0;
-
-    if (dir == NULL) {
-        int r = -errno;
-        if (fd >= 0)
-            close(fd);
-        return r;
-    }
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        uint64_t segment = dead_segment_of_name(e->d_name), *more;
-
-        d->next = MAX(d->next, number_of_name(e->d_name) + 1);
-        if (segment == 0)
-            continue;
-        more = reallocarray(all, count + 1, sizeof(*all));
-        if (more == NULL) {
-            free(all);
-            closedir(dir);
-            return -ENOMEM;
-        }
-        all = more;
-        all[count++] = segment;
-    }
-    closedir(dir);
-    if (count > 0)
-        qsort(all, count, sizeof(*all), compare_numbers);
-    *ret = all;
-    *ret_count = count;
-    return 0;
-}
 
 /* Begins the next segment, with its header and `text` in it.  Nothing of it is durable yet. */
 static int begin_segment(struct dead *d, struct slice text, int *ret_fd, uint64_t *ret_bytes)
@@ -498,208 +503,41 @@ static int settle_segment(struct dead *d, int fd)
 
 /* --- what was there --- */
 
-/* What a segment is, and where its whole lines end. */
-struct look {
-    uint64_t letters, damaged;
-    bool torn;
-    size_t whole;
-};
-
-/* -EBADMSG: it is no segment.  -ENODATA: it was never finished, and has no line at all. */
-static int look_at(struct slice all, uint64_t segment, uint32_t *ret_seed, struct look *ret)
+/* Opens the directory, and makes it if told to; and knows which segment is the next one. */
+static int enter(struct dead *d, bool make, struct dead_list *ret)
 {
-    struct look look = {0};
-    struct slice text = all;
-    enum dead_line line;
-    int r;
-
-    if (all.len == 0 || memchr(all.ptr, '\n', all.len) == NULL)
-        return -ENODATA;
-    r = dead_read_header(&text, segment, ret_seed);
-    if (r < 0)
-        return r;
-    look.whole = all.len - text.len;
-    while (dead_next(&text, *ret_seed, &line, NULL)) {
-        look.letters += line == DEAD_LINE_LETTER;
-        look.damaged += line == DEAD_LINE_DAMAGED;
-        look.torn = line == DEAD_LINE_TORN;
-        if (!look.torn)
-            look.whole = all.len - text.len;
-    }
-    *ret = look;
-    return 0;
-}
-
-static void move_aside(struct dead *d, uint64_t segment, struct dead_report *report)
-{
-    char name[DEAD_NAME_LEN], aside[DEAD_NAME_LEN + sizeof damaged_suffix];
-    int r;
-
-    dead_segment_name(segment, name);
-    (void)snprintf(aside, sizeof aside, "%s%s", name, damaged_suffix);
-    r = d->disk->rename(d->disk, d->dir_fd, name, aside);
-    if (r < 0)
-        report->error = r;
-    else
-        report->moved_aside++;
-}
-
-/* The letters that hold, as lines of a new segment: each with a checksum of ours. */
-static int rescue_letters(struct dead *d, struct slice text, uint32_t seed)
-{
-    size_t tail_len = CRC_BEFORE.len + DEAD_CRC_LEN + CRC_BEHIND.len + 1;
-    struct buf lines;
-    uint64_t bytes;
-    int fd, r = 0;
-
-    buf_init(&lines, DEAD_READ_MAX);
-    while (r == 0 && text.len > 0) {
-        struct slice before = text;
-        enum dead_line line;
-        size_t from = lines.len;
-
-        (void)dead_next(&text, seed, &line, NULL);
-        if (line != DEAD_LINE_LETTER)
-            continue;
-        r = buf_append(&lines, slice_first(before, before.len - text.len - tail_len));
-        if (r == 0)
-            r = append_crc(&lines, from, d->seed);
-    }
-    if (r == 0)
-        r = begin_segment(d, buf_slice(&lines), &fd, &bytes);
-    if (r == 0)
-        r = settle_segment(d, fd);
-    if (r == 0)
-        (void)d->disk->close(d->disk, fd);
-    buf_done(&lines);
-    return r;
-}
-
-/* Puts a segment in order. */
-static int mend_segment(struct dead *d, int fd, struct slice all, uint64_t segment,
-                        struct dead_report *report)
-{
-    char name[DEAD_NAME_LEN];
-    struct look look = {0};
-    struct slice text = all;
-    uint32_t seed = 0;
-    int r = look_at(all, segment, &seed, &look);
-
-    if (r == -ENOTSUP) {
-        report->newer++;
-        return 0;
-    }
-    if (r == -EBADMSG) {
-        move_aside(d, segment, report);
-        return 0;
-    }
-    report->torn += look.torn || (r == -ENODATA && all.len > 0);
-    if (r == -ENODATA || (look.letters == 0 && look.damaged == 0)) {
-        dead_segment_name(segment, name);
-        return d->disk->unlink(d->disk, d->dir_fd, name); /* nothing was ever in it */
-    }
-    report->letters += look.letters;
-    report->damaged += look.damaged;
-    if (look.damaged == 0)
-        return look.torn && ftruncate(fd, (off_t)look.whole) < 0 ? -errno : 0;
-
-    /* First the copy, then the name: what ends between the two leaves letters twice, not once less. */
-    (void)dead_read_header(&text, segment, &seed);
-    r = look.letters > 0 ? rescue_letters(d, text, seed) : 0;
-    if (r == 0)
-        move_aside(d, segment, report);
-    return r;
-}
-
-static int check_segment(struct dead *d, uint64_t segment, struct dead_report *report)
-{
-    char name[DEAD_NAME_LEN];
-    struct buf text;
-    int fd, r;
-
-    dead_segment_name(segment, name);
-    fd = d->disk->open(d->disk, d->dir_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-    if (fd == -ELOOP || fd == -EISDIR || fd == -ENXIO) {
-        move_aside(d, segment, report); /* a link, a directory, a pipe: not ours */
-        return 0;
-    }
-    if (fd < 0)
-        return fd;
-    buf_init(&text, DEAD_READ_MAX);
-    r = disk_read_all(d->disk, fd, &text);
-    if (r == -EMSGSIZE) {
-        move_aside(d, segment, report);
-        r = 0;
-    } else if (r == 0) {
-        r = mend_segment(d, fd, buf_slice(&text), segment, report);
-    }
-    buf_done(&text);
-    (void)d->disk->close(d->disk, fd);
-    return r;
-}
-
-/* Opens the directory; makes it, and the one that it lies in, if told to. */
-static int enter_dir(struct dead *d, bool make)
-{
-    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-    int outer, r = 0;
-
-    if (make && mkdirat(d->state_dir_fd, dead_dir_name, DEAD_DIR_MODE) < 0 && errno != EEXIST)
-        return -errno;
-    outer = d->disk->open(d->disk, d->state_dir_fd, dead_dir_name, flags, 0);
-    if (outer < 0)
-        return outer;
-    if (make && mkdirat(outer, d->name, DEAD_DIR_MODE) < 0 && errno != EEXIST)
-        r = -errno;
-    if (r == 0 && make && (r = d->disk->sync_dir(d->disk, outer)) == 0)
-        r = d->disk->sync_dir(d->disk, d->state_dir_fd);
-    if (r == 0)
-        r = d->disk->open(d->disk, outer, d->name, flags, 0);
-    (void)d->disk->close(d->disk, outer);
-    if (r < 0)
-        return r;
-    d->dir_fd = r;
-    return 0;
-}
-
-/* The same, and which segments there are.  Gives *ret. */
-static int enter(struct dead *d, bool make, uint64_t **ret, size_t *ret_count)
-{
-    int r = enter_dir(d, make);
+    struct dead_list list;
+    int r = dead_dir_open(d->disk, d->state_dir_fd, d->name, make, &d->dir_fd);
 
     if (r < 0)
         return r;
-    r = list_segments(d, ret, ret_count);
+    r = dead_dir_list(d->disk, d->dir_fd, &list);
     if (r < 0) {
         (void)d->disk->close(d->disk, d->dir_fd);
         d->dir_fd = -1;
+        return r;
     }
-    return r;
+    d->next = MAX(d->next, list.next);
+    if (ret != NULL)
+        *ret = list;
+    else
+        dead_list_done(&list);
+    return 0;
 }
 
-static int check_segments(struct dead *d, struct dead_report *report)
+static int look_at_dir(struct dead *d, struct dead_report *report)
 {
-    uint64_t *all = NULL;
-    size_t count = 0;
-    int r = enter(d, false, &all, &count);
+    struct dead_list list;
+    int r = enter(d, false, &list);
 
-    for (size_t i = 0; i < count; i++) {
-        int e = check_segment(d, all[i], report);
-
-        if (e < 0)
-            r = e; /* and on: the others may be well */
-    }
-    free(all);
+    if (r < 0)
+        return r;
+    r = dead_dir_tidy(d->disk, d->dir_fd, &list, report);
+    dead_list_done(&list);
     return r;
 }
 
 /* --- life --- */
-
-static bool is_name(const char *name)
-{
-    return name[0] != '\0' && strlen(name) <= NAME_MAX && strchr(name, '/') == NULL &&
-           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-}
 
 int dead_open(int state_dir_fd, const char *name, const struct disk *disk, struct dead **ret,
               struct dead_report *ret_report)
@@ -708,7 +546,7 @@ int dead_open(int state_dir_fd, const char *name, const struct disk *disk, struc
     struct dead *d;
     int r;
 
-    if (!is_name(name))
+    if (!dead_dir_is_name(name))
         return -EINVAL;
     d = calloc(1, sizeof *d);
     if (d == NULL)
@@ -722,7 +560,7 @@ int dead_open(int state_dir_fd, const char *name, const struct disk *disk, struc
     buf_init(&d->job.text, DEAD_LETTER_BYTES);
     if (getrandom(&d->seed, sizeof d->seed, GRND_NONBLOCK) < 0)
         d->seed = (uint32_t)(uintptr_t)d; /* early boot: any number but the last one's */
-    r = check_segments(d, &report);
+    r = look_at_dir(d, &report);
     if (r < 0 && r != -ENOENT)
         report.error = r;
     *ret = d;
@@ -816,7 +654,8 @@ static int append_to_segment(struct dead *d)
     /* What a failed write or sync has left there is written again elsewhere; and what a failed sync
      * has lost it does not say, and the next one would not either (fsync(2), and the PostgreSQL
      * findings of 2018). */
-    (void)!ftruncate(d->fd, (off_t)d->bytes); /* or letters are there twice, or a torn one */
+    (void)d->disk->truncate(d->disk, d->fd,
+                            d->bytes); /* or letters are there twice, or a torn one */
     leave_segment(d);
     return r;
 }
@@ -824,12 +663,10 @@ static int append_to_segment(struct dead *d)
 void dead_job_run(struct dead *d)
 {
     int fd = -1, r = 0;
-    uint64_t bytes = 0, *all = NULL;
-    size_t count;
+    uint64_t bytes = 0;
 
     if (d->dir_fd < 0)
-        r = enter(d, true, &all, &count); /* what it has is for the next start to look at */
-    free(all);
+        r = enter(d, true, NULL); /* what it has is for the next start to look at */
     if (r == 0 && d->fd >= 0) {
         r = append_to_segment(d);
     } else if (r == 0) {

@@ -134,14 +134,23 @@ static int redact(const struct recipe *r, struct buf bufs[2], struct slice whole
     return e;
 }
 
+/* These stay as they are: by them letters of earlier versions are known. */
+static const char reason_gave_up[] =
+    "was too hard for a pattern of redact, which gave up: it must not be sent as it is";
+static const char reason_too_long[] = "became too long when it was redacted";
+
 /* What must not be sent, as it might hold what is to be hidden. */
 static void set_aside(struct recipe_result *ret, int why)
 {
     ret->verdict = RECIPE_DEAD;
     ret->gave_up = why == -ETIME;
-    ret->reason = why == -ETIME ? "was too hard for a pattern of redact, which gave up: it must "
-                                  "not be sent as it is"
-                                : "became too long when it was redacted";
+    ret->reason = why == -ETIME ? reason_gave_up : reason_too_long;
+}
+
+bool recipe_reason_is_unredacted(struct slice reason)
+{
+    return slice_equal(reason, slice_of(reason_gave_up)) ||
+           slice_equal(reason, slice_of(reason_too_long));
 }
 
 /* Values that were written otherwise in the text (with escapes) may show only now what is to be

@@ -144,6 +144,10 @@ void recipe_free(struct recipe *r);
 /* Errors: -ENOMEM: for a moment; nothing has happened. */
 int recipe_make(struct recipe *r, const struct recipe_event *e, struct recipe_result *ret);
 
+/* Whether a record that is not sent for this reason holds what was to be hidden: redaction has given
+ * it up, and it must never be sent as it is. */
+bool recipe_reason_is_unredacted(struct slice reason);
+
 /* Whether it redacts or converts: then it must see a line whole. */
 bool recipe_rewrites(const struct recipe *r);
 

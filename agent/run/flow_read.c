@@ -93,6 +93,7 @@ static bool flow_set_aside(struct visit *v, const struct mill_piece *p)
         .end = p->end,
         .reason = slice_of(p->reason),
         .record = p->record,
+        .unredacted = recipe_reason_is_unredacted(slice_of(p->reason)),
     };
     struct extent *e = visit_extent(v, f->fills--);
 

@@ -105,10 +105,13 @@ static void morgue_job_done(struct scribe_job *j)
 
 static void morgue_say_report(const struct morgue *m, const struct dead_report *report)
 {
-    if (report->damaged > 0 || report->moved_aside > 0)
-        log_warn("dead letters of %s: %" PRIu64 " damaged lines in %" PRIu32
-                 " files, which are called *.damaged now",
-                 m->destination, report->damaged, report->moved_aside);
+    if (report->segments > 0)
+        log_info("dead letters of %s: %" PRIu64 " files, %" PRIu64
+                 " bytes wait for a person: see kinetail queue list",
+                 m->destination, report->segments, report->bytes);
+    if (report->damaged > 0)
+        log_warn("dead letters of %s: %" PRIu32 " files are damaged, and called *.damaged",
+                 m->destination, report->damaged);
     if (report->error < 0)
         log_warn("dead letters of %s: what is there could not be looked at: %s", m->destination,
                  strerrordesc_np(-report->error));

@@ -19,6 +19,8 @@
 
 #include "crc32c.h"
 #include "disk.h"
+#include "keep/dead_dir.h"
+#include "keep/letters.h"
 #include "util.h"
 
 /* --- a state directory of its own --- */
@@ -155,45 +157,57 @@ static struct dead_report look(void)
     return report;
 }
 
+/* --- what a command reads --- */
+
 enum { NUMBERS = 4096 };
 
-/* How often each letter is there, by its offset; all that is read must be as it was put. */
+struct reading {
+    unsigned times[NUMBERS]; /* of each letter that is not done, by its offset */
+    unsigned letters, done, damaged, newer;
+};
+
+static struct letters *letters(bool mark)
+{
+    struct letters *l = NULL;
+
+    assert_int_equal(letters_open(&disk_system, state_fd, "web", mark, &l), 0);
+    return l;
+}
+
+/* All that is read must be as it was put. */
+static struct reading read_all(void)
+{
+    struct reading ret = {0};
+    struct letters_item item;
+    struct letters *l = NULL;
+    int r = letters_open(&disk_system, state_fd, "web", false, &l);
+
+    assert_true(r == 0 || r == -ENOENT);
+    while (l != NULL && (r = letters_next(l, &item)) == 1) {
+        ret.damaged += item.kind == LETTERS_DAMAGED;
+        ret.newer += item.kind == LETTERS_NEWER;
+        assert_int_not_equal(item.kind, LETTERS_ERROR);
+        if (item.kind != LETTERS_LETTER)
+            continue;
+        struct dead_letter want = letter(item.letter->offset);
+        assert_true(item.letter->offset < NUMBERS && item.letter->end == want.end);
+        assert_true(slice_equal(item.letter->record, want.record));
+        assert_true(slice_equal(item.letter->file, want.file));
+        assert_int_equal(item.letter->wall_ms, want.wall_ms);
+        ret.done += item.done;
+        ret.letters += !item.done;
+        ret.times[item.letter->offset] += !item.done;
+    }
+    assert_true(l == NULL || r == 0);
+    letters_close(l);
+    return ret;
+}
+
 static void count_letters(unsigned times[NUMBERS])
 {
-    int fd = openat(state_fd, "dead/web", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dead_found found;
-    struct buf text;
+    struct reading all = read_all();
 
-    memset(times, 0, NUMBERS * sizeof times[0]);
-    if (dir == NULL)
-        return;
-    dead_found_init(&found);
-    buf_init(&text, 1 << 26);
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        uint64_t segment = dead_segment_of_name(e->d_name);
-        enum dead_line line;
-        struct slice rest;
-        uint32_t seed;
-
-        if (segment == 0)
-            continue;
-        file_get(segment, &text);
-        rest = buf_slice(&text);
-        assert_int_equal(dead_read_header(&rest, segment, &seed), 0);
-        while (dead_next(&rest, seed, &line, &found)) {
-            struct dead_letter want = letter(found.letter.offset);
-
-            assert_int_equal(line, DEAD_LINE_LETTER);
-            assert_true(found.letter.offset < NUMBERS && found.letter.end == want.end);
-            assert_true(slice_equal(found.letter.record, want.record));
-            assert_true(slice_equal(found.letter.file, want.file));
-            times[found.letter.offset]++;
-        }
-    }
-    closedir(dir);
-    buf_done(&text);
-    dead_found_done(&found);
+    memcpy(times, all.times, sizeof all.times);
 }
 
 static bool is_there(uint64_t n)
@@ -213,7 +227,7 @@ static void test_life(void **state)
     struct stat st;
 
     (void)state;
-    assert_true(report.letters == 0 && report.damaged == 0 && report.error == 0);
+    assert_true(report.segments == 0 && report.damaged == 0 && report.error == 0);
     assert_false(dead_wants_job(d));
     assert_int_equal(faccessat(state_fd, "dead", F_OK, 0), -1); /* nothing before there is one */
     assert_int_equal(put(d, 1), 0);
@@ -243,7 +257,8 @@ static void test_life(void **state)
 
     /* Another run: another segment. */
     d = open_it(&report);
-    assert_true(report.letters == 4 && report.torn == 0 && report.error == 0);
+    assert_true(report.segments == 1 && report.bytes > 600 && report.error == 0);
+    assert_int_equal(read_all().letters, 4);
     assert_int_equal(put(d, 5), 0);
     assert_int_equal(job(d), 0);
     assert_int_equal(dead_durable(d), 1);
@@ -257,12 +272,16 @@ static void test_format(void **state)
 {
     static const char want[] =
         "{\"time\":\"2026-11-21T14:08:33.120Z\",\"flow\":\"w\\\"b\",\"file\":\"/l\xef\xbf\xbd\\n\","
-        "\"offset\":0,\"end\":18446744073709551615,\"reason\":\"why\",\"record_base64\":\"AP8K\"";
+        "\"offset\":0,\"end\":18446744073709551615,\"reason\":\"why\",\"key\":\"k\\\"\","
+        "\"unredacted\":true,"
+        "\"record_base64\":\"AP8K\"";
     struct dead_letter l = {.wall_ms = INT64_C(1795270113120),
                             .flow = SLICE("w\"b"),
                             .file = SLICE("/l\xff\n"),
                             .end = UINT64_MAX,
                             .reason = SLICE("why"),
+                            .key = SLICE("k\""),
+                            .unredacted = true,
                             .record = SLICE("\0\xff\n")};
     struct dead_found found;
     enum dead_line line;
@@ -278,7 +297,8 @@ static void test_format(void **state)
     assert_int_equal(dead_put(d, &l), 0);
     l.wall_ms = -1;
     l.record = SLICE("");
-    l.flow = (struct slice){NULL, 0};
+    l.flow = l.key = (struct slice){NULL, 0};
+    l.unredacted = false;
     assert_int_equal(dead_put(d, &l), 0);
     assert_int_equal(job(d), 0);
     dead_close(d);
@@ -298,9 +318,13 @@ static void test_format(void **state)
     assert_true(slice_equal(found.letter.reason, SLICE("why")));
     assert_true(slice_equal(found.letter.record, SLICE("\0\xff\n")));
     assert_true(found.letter.offset == 0 && found.letter.end == UINT64_MAX);
+    assert_true(slice_equal(found.letter.key, SLICE("k\"")) && found.letter.unredacted);
+    assert_true(found.letter.wall_ms == INT64_C(1795270113120));
     assert_true(dead_next(&rest, seed, &line, &found) && line == DEAD_LINE_LETTER);
     assert_true(slice_equal(found.time, SLICE("1969-12-31T23:59:59.999Z")));
     assert_true(found.letter.record.len == 0 && found.letter.flow.len == 0);
+    assert_true(found.letter.key.len == 0 && !found.letter.unredacted);
+    assert_int_equal(found.letter.wall_ms, -1);
     assert_false(dead_next(&rest, seed, &line, &found));
 
     /* A member that is not known is passed over; one that is missing is missed, and said twice too. */
@@ -385,7 +409,7 @@ static void test_bounds(void **state)
     before = dead_put_count(d);
     dead_close(d);
     assert_true(has(2) && has(3) && !has(4)); /* the large one; then two times two rounds */
-    assert_int_equal(look().letters, before);
+    assert_int_equal(look().segments, 3);
     free(record);
 }
 
@@ -401,8 +425,38 @@ static void make_three(struct buf *text)
     file_get(1, text);
 }
 
-/* Cut off at every byte: what is whole stays, what is torn goes, and it is only said once. */
+/* Cut off at every byte: what is whole stays, what is torn is no damage, and what nothing was in leaves. */
 static void test_torn(void **state)
+{
+    struct dead_report report;
+    struct reading all;
+    struct buf text;
+
+    (void)state;
+    buf_init(&text, 1 << 20);
+    make_three(&text);
+    for (size_t len = 0; len <= text.len; len++) {
+        struct slice rest = slice_first(buf_slice(&text), len);
+        size_t lines = 0,
+               header = 1 + (size_t)((char *)memchr(text.ptr, '\n', text.len) - text.ptr);
+
+        for (size_t i = 0; i < len; i++)
+            lines += text.ptr[i] == '\n';
+        file_put(1, rest);
+        report = look();
+        assert_int_equal(report.error, 0);
+        assert_int_equal(has(1), len > header);
+        assert_int_equal(report.segments, len > header);
+        assert_int_equal(report.removed, len <= header);
+        all = read_all();
+        assert_int_equal(all.letters, lines > 0 ? lines - 1 : 0);
+        assert_int_equal(all.damaged, 0);
+    }
+    buf_done(&text);
+}
+
+/* Every bit: the others are there, the damage is found, and no start changes a byte of it. */
+static void test_flipped_bits(void **state)
 {
     struct dead_report report;
     struct buf text, now;
@@ -411,80 +465,30 @@ static void test_torn(void **state)
     buf_init(&text, 1 << 20);
     buf_init(&now, 1 << 20);
     make_three(&text);
-    for (size_t len = 0; len <= text.len; len++) {
-        struct slice rest = slice_first(buf_slice(&text), len);
-        size_t lines = 0;
-
-        for (size_t i = 0; i < len; i++)
-            lines += text.ptr[i] == '\n';
-        file_put(1, rest);
-        report = look();
-        assert_int_equal(report.error, 0);
-        assert_true(report.damaged == 0 && report.moved_aside == 0);
-        assert_int_equal(report.letters, lines > 0 ? lines - 1 : 0);
-        assert_int_equal(report.torn, len > 0 && text.ptr[len - 1] != '\n');
-        assert_int_equal(has(1), lines > 1);
-        if (lines > 1) {
-            file_get(1, &now);
-            assert_true(slice_starts_with(rest, buf_slice(&now)));
-            assert_int_equal(now.ptr[now.len - 1], '\n');
-        }
-        report = look();
-        assert_true(report.torn == 0 && report.letters == (lines > 0 ? lines - 1 : 0));
-    }
-    buf_done(&text);
-    buf_done(&now);
-}
-
-/* Every bit: the others are there, the damaged segment lies aside, and the next start is clean. */
-static void test_flipped_bits(void **state)
-{
-    struct dead_report report;
-    unsigned times[NUMBERS];
-    struct buf text;
-
-    (void)state;
-    buf_init(&text, 1 << 20);
-    make_three(&text);
     for (size_t i = 0; i<text.len * 8; i += i> 2000 ? 7 : 1) {
         size_t header = (size_t)((char *)memchr(text.ptr, '\n', text.len) - text.ptr) + 1;
         bool glued = text.ptr[i / 8] == '\n', last = i / 8 == text.len - 1;
-        uint64_t left;
+        struct reading all;
 
-        empty(state_fd, "dead/web");
         text.ptr[i / 8] = (char)(text.ptr[i / 8] ^ 1 << i % 8);
         file_put(1, buf_slice(&text));
-        left =
-            text.ptr[i / 8] == '\n' || !glued ? 2 : 1; /* a newline gone takes two lines with it */
+        report = look();
+        assert_true(report.error == 0 && report.segments == 1);
+        file_get(1, &now);
+        assert_true(slice_equal(buf_slice(&now), buf_slice(&text)));
         text.ptr[i / 8] = (char)(text.ptr[i / 8] ^ 1 << i % 8);
-        report = look();
-        assert_int_equal(report.error, 0);
-        count_letters(times);
-        if (i / 8 < header) {
-            assert_true(report.letters == 0 && report.moved_aside == 1 && has_aside(1));
-        } else if (last) {
-            assert_true(report.letters == 2 && report.torn == 1 && report.damaged == 0);
-            assert_true(has(1) && !has_aside(1));
-        } else {
-            assert_true(report.damaged > 0 && report.moved_aside == 1 && report.letters == left);
-            assert_true(has_aside(1) && !has(1) && has(2));
-            assert_true(times[1] + times[2] + times[3] == left);
-        }
-        report = look();
-        assert_true(report.damaged == 0 && report.moved_aside == 0 && report.torn == 0);
-        assert_int_equal(report.letters, times[1] + times[2] + times[3]);
+        all = read_all();
+        assert_int_equal(all.damaged > 0, !last);
+        if (i / 8 < header)
+            assert_int_equal(all.letters, 0);
+        else if (last)
+            assert_int_equal(all.letters, 3);
+        else /* a newline gone takes two lines with it */
+            assert_int_equal(all.letters, glued ? 1 : 2);
+        assert_true(all.times[1] <= 1 && all.times[2] <= 1 && all.times[3] <= 1);
     }
-
-    /* What lies aside is never replaced: its number is not used again. */
-    empty(state_fd, "dead/web");
-    file_put(1, SLICE("first\n"));
-    assert_int_equal(look().moved_aside, 1);
-    struct dead *d = open_it(NULL);
-    assert_int_equal(put(d, 1), 0);
-    assert_int_equal(job(d), 0);
-    dead_close(d);
-    assert_true(has_aside(1) && !has(1) && has(2));
     buf_done(&text);
+    buf_done(&now);
 }
 
 /* What is not ours, in the places where ours would be. */
@@ -492,6 +496,7 @@ static void test_strange(void **state)
 {
     static const char newer[] = "{\"kinetail_dead\":2,\"segment\":3,\"seed\":\"00000000\"";
     struct dead_report report;
+    struct reading all;
     struct dead *d;
     char line[200];
 
@@ -506,16 +511,28 @@ static void test_strange(void **state)
     file_put(4, SLICE("garbage\n"));
     file_put(5, SLICE("\0\0\0\0")); /* a power cut's */
     file_put(6, SLICE(""));
+    assert_int_equal(mkfifoat(state_fd, path_of(7), 0600), 0);
     d = open_it(&report);
-    assert_true(report.moved_aside == 3 && report.newer == 1 && report.letters == 0);
-    assert_true(report.torn == 1 && report.error == 0);
-    assert_true(has_aside(1) && has_aside(2) && has(3) && has_aside(4) && !has(5) && !has(6));
+    assert_true(report.removed == 2 && report.error == 0);
+    assert_true(has(2) && has(3) && has(4) && !has(5) && !has(6) && has(7));
     assert_int_equal(put(d, 9), 0);
     assert_int_equal(job(d), 0);
     dead_close(d);
-    assert_true(has(7) && access("/etc/passwd", R_OK) == 0);
-    report = look();
-    assert_true(report.letters == 1 && report.newer == 1 && report.moved_aside == 0);
+    assert_true(has(8) && access("/etc/passwd", R_OK) == 0);
+    all = read_all();
+    assert_true(all.letters == 1 && all.damaged == 3 && all.newer == 1);
+
+    /* What lies aside is never replaced: its number is not used again. */
+    empty(state_fd, "dead/web");
+    file_put(7, SLICE("x"));
+    (void)snprintf(line, sizeof line, "%s.damaged", path_of(7));
+    assert_int_equal(renameat(state_fd, path_of(7), state_fd, line), 0);
+    d = open_it(&report);
+    assert_int_equal(report.damaged, 1);
+    assert_int_equal(put(d, 1), 0);
+    assert_int_equal(job(d), 0);
+    dead_close(d);
+    assert_true(has_aside(7) && !has(7) && has(8));
 
     /* A directory that is none stops no start, and what is put waits. */
     empty(state_fd, ".");
@@ -613,6 +630,33 @@ static int faulty_sync_dir(const struct disk *d, int fd)
     return disk_system.sync_dir(d, fd);
 }
 
+static ssize_t faulty_read_at(const struct disk *d, int fd, void *to, size_t len, uint64_t offset)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.read_at(d, fd, to, len, offset);
+}
+
+static int faulty_truncate(const struct disk *d, int fd, uint64_t len)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.truncate(d, fd, len);
+}
+
+static int faulty_size(const struct disk *d, int fd, uint64_t *ret)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.size(d, fd, ret);
+}
+
+static int faulty_mkdir(const struct disk *d, int dir, const char *name, mode_t mode)
+{
+    faulty_of(d)->unsynced_name = true;
+    return fails(d) ? -faulty_of(d)->error : disk_system.mkdir(d, dir, name, mode);
+}
+
+static int faulty_list(const struct disk *d, int dir, int (*each)(void *user, const char *name),
+                       void *user)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.list(d, dir, each, user);
+}
+
 static int faulty_rename(const struct disk *d, int dir, const char *from, const char *to)
 {
     return fails(d) ? -faulty_of(d)->error : disk_system.rename(d, dir, from, to);
@@ -640,6 +684,11 @@ static const struct disk faulty_disk = {
     .rename = faulty_rename,
     .unlink = faulty_unlink,
     .close = faulty_close,
+    .read_at = faulty_read_at,
+    .truncate = faulty_truncate,
+    .size = faulty_size,
+    .mkdir = faulty_mkdir,
+    .list = faulty_list,
 };
 
 /* All that was called durable is there; without a fault, once. */
@@ -668,7 +717,7 @@ static bool tell_fault(long until, long times, enum fault fault, int error)
     empty(state_fd, ".");
     for (int run = 0; run < 3; run++) {
         assert_int_equal(dead_open(state_fd, "web", &f.disk, &d, &report), 0);
-        assert_true(report.damaged == 0 && report.moved_aside == 0);
+        assert_int_equal(report.damaged, 0);
         assert_true(report.error == 0 || report.error == -error);
         first = next;
         for (int round = 0; round < 3; round++) {
@@ -719,33 +768,198 @@ static void test_faults(void **state)
         }
 }
 
-/* Mending is not more dangerous than the damage: whatever fails in it, no letter is lost. */
-static void test_faults_in_mending(void **state)
+/* --- what is done --- */
+
+static bool has_marks(uint64_t segment)
 {
+    char path[150], name[DEAD_NAME_LEN];
+
+    dead_marks_name(segment, name);
+    (void)snprintf(path, sizeof path, "dead/web/%s", name);
+    return faccessat(state_fd, path, F_OK, 0) == 0;
+}
+
+/* Marks the letters whose numbers have their bit set. */
+static int mark(struct letters *l, unsigned which)
+{
+    struct letters_item item;
+    int r = 0;
+
+    letters_rewind(l);
+    while (r == 0 && letters_next(l, &item) == 1)
+        if (item.kind == LETTERS_ERROR)
+            r = item.error;
+        else if (item.kind == LETTERS_LETTER && (which >> item.letter->offset & 1) != 0)
+            r = letters_mark(l, &item.place);
+    return r < 0 ? r : letters_commit(l);
+}
+
+static void write_run(uint64_t first, uint64_t last)
+{
+    struct dead *d = open_it(NULL);
+
+    for (uint64_t n = first; n <= last; n++)
+        assert_int_equal(put(d, n), 0);
+    assert_int_equal(job(d), 0);
+    dead_close(d);
+}
+
+/* What is done is not read again; a segment that is all done leaves with the next start, or, with no
+ * agent, at once. */
+static void test_done(void **state)
+{
+    struct letters *l, *other = NULL;
+    struct dead *d;
+    uint32_t left;
+
+    (void)state;
+    write_run(1, 3);
+    d = open_it(NULL);
+    assert_int_equal(put(d, 4), 0);
+    assert_int_equal(job(d), 0); /* and goes on running */
+    l = letters(true);
+    assert_int_equal(letters_open(&disk_system, state_fd, "web", true, &other), -EBUSY);
+    assert_int_equal(mark(l, 1 << 1 | 1 << 3), 0);
+    letters_close(l);
+    assert_true(read_all().letters == 2 && read_all().done == 2);
+    assert_true(read_all().times[2] == 1 && read_all().times[4] == 1);
+
+    /* All of it, beside an agent: nothing is touched that it might write to. */
+    l = letters(true);
+    assert_int_equal(mark(l, 1 << 2 | 1 << 4), 0);
+    assert_int_equal(letters_tidy(l, false, &left), 0);
+    letters_close(l);
+    assert_true(left == 0 && has(1) && has(2) && read_all().letters == 0);
+    assert_int_equal(put(d, 5), 0);
+    assert_int_equal(job(d), 0);
+    dead_close(d);
+    assert_true(read_all().letters == 1 && read_all().times[5] == 1);
+
+    /* The start: what is all done is gone, what got another letter is not. */
+    assert_int_equal(look().removed, 1);
+    assert_true(!has(1) && !has_marks(1) && has(2) && has_marks(2));
+    assert_true(read_all().letters == 1 && read_all().times[5] == 1 && read_all().done == 1);
+    l = letters(true);
+    assert_int_equal(mark(l, 1 << 5), 0);
+    assert_int_equal(letters_tidy(l, true, &left), 0);
+    letters_close(l);
+    assert_true(left == 1 && !has(2) && !has_marks(2));
+
+    /* A segment with damage is kept when all else of it is done. */
     struct buf text;
+    buf_init(&text, 1 << 20);
+    write_run(1, 3);
+    file_get(1, &text);
+    text.ptr[text.len - 50] ^= 1;
+    file_put(1, buf_slice(&text));
+    l = letters(true);
+    assert_int_equal(mark(l, 1 << 1 | 1 << 2), 0);
+    assert_int_equal(letters_tidy(l, true, &left), 0);
+    letters_close(l);
+    assert_true(left == 1 && !has(1) && has_aside(1) && !has_marks(1));
+    buf_done(&text);
+}
+
+/* Marks of another segment with the same number, torn ones, flipped ones: none of them counts. */
+static void test_marks_that_are_none(void **state)
+{
+    struct letters *l;
+    struct buf text;
+    uint32_t left;
+    char name[DEAD_NAME_LEN];
+    int fd;
 
     (void)state;
     buf_init(&text, 1 << 20);
-    make_three(&text);
-    text.ptr[text.len - 50] ^= 1; /* in the last letter */
-    for (long until = 0;; until++) {
-        struct faulty f = {faulty_disk, until, 1, FAULT_ERROR, EIO, .calls = 0};
-        struct dead_report report;
-        unsigned times[NUMBERS];
-        struct dead *d;
-
-        empty(state_fd, "dead/web");
-        file_put(1, buf_slice(&text));
-        assert_int_equal(dead_open(state_fd, "web", &f.disk, &d, &report), 0);
-        dead_close(d);
-        assert_true(has(1) || has_aside(1)); /* and the damaged one as well */
-        (void)look();
-        count_letters(times);
-        assert_true(times[1] > 0 && times[2] > 0 && times[3] == 0 && has_aside(1));
-        if (f.calls <= until)
-            break;
+    write_run(1, 3);
+    l = letters(true);
+    assert_int_equal(mark(l, 1 << 2), 0);
+    assert_int_equal(mark(l, 1 << 1 | 1 << 2 | 1 << 3), 0);
+    assert_int_equal(letters_tidy(l, false, &left), 0);
+    letters_close(l);
+    fd = openat(state_fd, "dead/web", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dead_marks_name(1, name);
+    int marks = openat(fd, name, O_RDWR | O_CLOEXEC);
+    assert_int_equal(disk_read_all(&disk_system, marks, &text), 0);
+    assert_true(text.len == 3 * 24 || text.len == 4 * 24);
+    for (size_t i = 0; i < text.len * 8; i++) {
+        text.ptr[i / 8] = (char)(text.ptr[i / 8] ^ 1 << i % 8);
+        assert_int_equal(pwrite(marks, text.ptr, text.len, 0), (ssize_t)text.len);
+        text.ptr[i / 8] = (char)(text.ptr[i / 8] ^ 1 << i % 8);
+        if (i / 8 >= text.len - 24) /* the last one: all of it */
+            assert_int_equal(look().removed, 0);
+        assert_int_equal(read_all().letters, 0); /* they overlap */
     }
+    for (size_t len = 0; len < text.len; len++) {
+        assert_int_equal(ftruncate(marks, 0), 0);
+        assert_int_equal(pwrite(marks, text.ptr, len, 0), (ssize_t)len);
+        assert_int_equal(look().removed, 0);
+        assert_int_equal(read_all().letters, len < 24 ? 3 : len < 48 ? 2 : read_all().letters);
+        /* What comes behind a torn one holds. */
+        l = letters(true);
+        assert_int_equal(mark(l, 1 << 3), 0);
+        letters_close(l);
+        assert_int_equal(read_all().times[3], 0);
+    }
+    close(marks);
+    close(fd);
+
+    /* Another segment with its number. */
+    empty(state_fd, ".");
+    write_run(1, 3);
+    dead_marks_name(1, name);
+    fd = openat(state_fd, "dead/web", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    marks = openat(fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(marks, text.ptr, text.len), (ssize_t)text.len);
+    assert_true(read_all().letters == 3 && look().removed == 0);
+    close(marks);
+    close(fd);
     buf_done(&text);
+}
+
+/* The n-th call fails, for every n: what could not be marked is still there, what was marked is done,
+ * and what is done stays so. */
+static void test_faults_in_marking(void **state)
+{
+    static const int errors[] = {EIO, ENOSPC};
+
+    (void)state;
+    for (size_t e = 0; e < ARRAY_LEN(errors); e++)
+        for (int fault = FAULT_ERROR; fault <= FAULT_SHORT; fault++)
+            for (long until = 0;; until++) {
+                struct faulty f = {faulty_disk, until, 1, (enum fault)fault, errors[e], .calls = 0};
+                struct letters *l = NULL;
+                struct dead_report report;
+                struct reading all;
+                struct dead *d;
+                uint32_t left;
+                int r, tidied = -EIO;
+
+                empty(state_fd, ".");
+                write_run(1, 3);
+                write_run(4, 6);
+                r = letters_open(&f.disk, state_fd, "web", true, &l);
+                if (r == 0)
+                    r = mark(l, 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5);
+                all = read_all();
+                assert_true(r < 0 || (all.done == 4 && all.letters == 2));
+                assert_int_equal(all.done + all.letters, 6);
+                if (r == 0)
+                    tidied = letters_tidy(l, true, &left);
+                letters_close(l);
+                if (tidied == 0)
+                    assert_true(!has(1) && !has_marks(1) && has(2));
+                for (int i = 0; i < 2; i++) {
+                    assert_int_equal(dead_open(state_fd, "web", &f.disk, &d, &report), 0);
+                    dead_close(d);
+                    all = read_all();
+                    assert_true(all.times[4] == 1 && all.times[6] == 1);
+                    assert_true(r < 0 || all.letters == 2);
+                    f.times = i == 0 && tidied == 0 ? f.times : 0;
+                }
+                if (f.calls <= until)
+                    break;
+            }
 }
 
 /* A disk that is full for long leaves no heap of files behind: no write succeeds. */
@@ -783,10 +997,18 @@ int main(void)
 {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, dir_begin, dir_end)
     const struct CMUnitTest tests[] = {
-        IN_DIR(test_life),          IN_DIR(test_format), IN_DIR(test_names),
-        IN_DIR(test_bounds),        IN_DIR(test_torn),   IN_DIR(test_flipped_bits),
-        IN_DIR(test_strange),       IN_DIR(test_faults), IN_DIR(test_faults_in_mending),
+        IN_DIR(test_life),
+        IN_DIR(test_format),
+        IN_DIR(test_names),
+        IN_DIR(test_bounds),
+        IN_DIR(test_torn),
+        IN_DIR(test_flipped_bits),
+        IN_DIR(test_strange),
+        IN_DIR(test_faults),
         IN_DIR(test_full_for_long),
+        IN_DIR(test_done),
+        IN_DIR(test_marks_that_are_none),
+        IN_DIR(test_faults_in_marking),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
