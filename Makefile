@@ -29,7 +29,7 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           config_pairs config_rules config_texts depot destination explain flow flow_leave \
           flow_open flow_read flow_say guess import import_convert import_flow import_json \
           import_read judge judge_lines lane log look loop mistakes morgue outfit patience \
-          scribe setup sheet units
+          queue_change queue_command queue_look queue_say queue_store scribe setup sheet units
 
 unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
          encoding endpoint escape events fields flow follower gate generation glob heap imds \

@@ -10,6 +10,7 @@
 #include "run/lane.h"
 #include "run/log.h"
 #include "run/loop.h"
+#include "run/queue_command.h"
 #include "run/setup.h"
 #include "run/version.h"
 #include "util.h"
@@ -46,6 +47,7 @@ static int usage(FILE *to)
           "  kinetail check [--print]    report every mistake in the configuration\n"
           "  kinetail explain [FILE...]  what would become of these lines; sends nothing (--help)\n"
           "  kinetail checkpoint ...     the positions: list, show, set, verify (--help)\n"
+          "  kinetail queue ...          spool and dead letters: list, show, verify, retry, drop\n"
           "  kinetail import FILE        agent.json of the Java agent as our configuration\n"
           "  kinetail version            say which version this is\n"
           "\n"
@@ -203,6 +205,11 @@ static int command_import(const struct options *o)
     return import_command(o->rest_count, o->rest);
 }
 
+static int command_queue(const struct options *o)
+{
+    return queue_command(o->rest_count, o->rest, o->config, o->state_dir);
+}
+
 static int command_version(const struct options *o)
 {
     (void)o;
@@ -226,6 +233,7 @@ static const struct command {
     {"checkpoint", command_checkpoint, true},
     {"explain", command_explain, true},
     {"import", command_import, true},
+    {"queue", command_queue, true},
     {"version", command_version, false},
     {"help", command_help, false},
 };
