@@ -26,10 +26,11 @@ ship   := aws_error batch client creds deliver endpoint firehose gate http imds 
 keep   := checkpoint dead dead_dir facts folders ledger letters spool spool_format spool_job \
           spool_read spool_start state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
-          config_pairs config_rules config_texts depot destination explain flow flow_leave \
-          flow_open flow_read flow_say guess import import_convert import_flow import_json \
-          import_read judge judge_lines lane log look loop mistakes morgue outfit patience \
-          queue_change queue_command queue_look queue_say queue_store scribe setup sheet units
+          config_pairs config_rules config_texts courier depot destination explain flow \
+          flow_leave flow_open flow_read flow_say guess import import_convert import_flow \
+          import_json import_read judge judge_lines lane log look loop mistakes morgue outfit \
+          patience queue_change queue_command queue_look queue_retry queue_say queue_store \
+          scribe setup sheet units
 
 unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
          encoding endpoint escape events fields flow follower gate generation glob heap imds \

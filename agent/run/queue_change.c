@@ -1,4 +1,5 @@
 /* drop, and what retry shares with it. */
+#include "disk.h"
 #include "keep/state.h"
 #include "run/queue_inner.h"
 #include "util.h"
@@ -35,7 +36,7 @@ int queue_tidy(struct queue_command *c, struct queue_store *s, uint32_t *ret_lef
     struct state state;
     const char *what;
     pid_t owner;
-    bool alone = state_open(c->state_dir, &state, &what, &owner) == 0;
+    bool alone = state_open(&disk_system, c->state_dir, &state, &what, &owner) == 0;
     int r = queue_store_tidy(s, alone, ret_left);
 
     if (alone)
@@ -50,8 +51,8 @@ const char *queue_kind_name(enum queue_kind kind)
     return kind == QUEUE_DEAD ? "dead letters" : "spool";
 }
 
-static int say_sum(struct queue_command *c, enum queue_kind kind, const char *directory,
-                   const struct queue_sum *sum)
+int queue_say_sum(struct queue_command *c, enum queue_kind kind, const char *directory,
+                  const struct queue_sum *sum, const char *what)
 {
     char oldest[QUEUE_TIME_SIZE], newest[QUEUE_TIME_SIZE];
     struct buf *b = &c->line;
@@ -65,8 +66,7 @@ static int say_sum(struct queue_command *c, enum queue_kind kind, const char *di
                sum->bytes);
         if (sum->count > 0)
             printf(", from %s to %s", oldest, newest);
-        printf(", %s\n",
-               c->apply ? "are dropped" : "would be dropped; nothing is changed without --apply");
+        printf(": %s\n", what);
         return 0;
     }
     if ((r = queue_json_begin(c)) < 0 ||
@@ -84,7 +84,7 @@ static int say_sum(struct queue_command *c, enum queue_kind kind, const char *di
 
 /* --- drop --- */
 
-static void add_to_sum(struct queue_sum *sum, const struct queue_item *i)
+void queue_add_to_sum(struct queue_sum *sum, const struct queue_item *i)
 {
     sum->count++;
     sum->bytes += i->record.len;
@@ -107,7 +107,7 @@ static int drop_items(struct queue_command *c, struct queue_store *s, struct que
             continue;
         if (c->apply && (r = queue_store_mark(s, &item)) < 0)
             break;
-        add_to_sum(sum, &item);
+        queue_add_to_sum(sum, &item);
     }
     return r == 0 && c->apply ? queue_store_commit(s) : r;
 }
@@ -125,7 +125,9 @@ static int drop_store(struct queue_command *c, enum queue_kind kind, const char 
                             "the others are as they were",
                             queue_kind_name(kind), queue_show_name(c, directory),
                             strerrordesc_np(-r));
-    r = say_sum(c, kind, directory, &sum);
+    r = queue_say_sum(c, kind, directory, &sum,
+                      c->apply ? "dropped"
+                               : "would be dropped; nothing is changed without --apply");
     if (r < 0)
         return queue_failed("writing: %s", strerrordesc_np(-r));
     if (c->apply && sum.count > 0)
@@ -146,10 +148,4 @@ static int drop(struct queue_command *c)
 int queue_drop(struct queue_command *c)
 {
     return c->apply ? queue_as_owner(c, drop) : drop(c);
-}
-
-int queue_retry(struct queue_command *c)
-{
-    (void)c;
-    return queue_failed("retry: not yet");
 }

@@ -83,6 +83,12 @@ struct queue_sum {
     int64_t oldest_ms, newest_ms;
 };
 
+void queue_add_to_sum(struct queue_sum *sum, const struct queue_item *i);
+
+/* Says how much is meant, and what becomes of it.  Errors: as buf; -EIO. */
+int queue_say_sum(struct queue_command *c, enum queue_kind kind, const char *directory,
+                  const struct queue_sum *sum, const char *what);
+
 /* "dead letters", "spool". */
 const char *queue_kind_name(enum queue_kind kind);
 

@@ -146,6 +146,7 @@ int queue_store_next(struct queue_store *s, struct queue_item *ret)
                                .place = s->place,
                                .at = item.place.at,
                                .done = item.done,
+                               .last = true,
                                .letter = item.place};
     if (item.kind != LETTERS_LETTER)
         return 1;

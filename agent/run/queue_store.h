@@ -29,6 +29,7 @@ struct queue_item {
     const char *place; /* the file's name … */
     uint64_t at;       /* … and where in it */
     bool done;         /* sent or dropped already */
+    bool last;         /* nothing behind it is marked together with it */
 
     /* Of a record; borrowed until the next call. */
     int64_t wall_ms; /* when it came here, since 1970 */

@@ -1,0 +1,389 @@
+/* retry: what waits or was set aside is sent, here and now. */
+#include "disk.h"
+#include "escape.h"
+#include "keep/state.h"
+#include "run/config.h"
+#include "run/courier.h"
+#include "run/queue_inner.h"
+#include "util.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CHUNK_RECORDS = 500,
+    CHUNK_BYTES = 1024 * 1024, /* or one record, or what is marked together */
+};
+
+/* What goes out together, and where it came from. */
+struct chunk {
+    struct parcel *parcels;   /* owns; their texts lie in `text` */
+    struct queue_item *items; /* owns; of their texts only `file` holds */
+    size_t *at;               /* owns: where in `text` each parcel begins */
+    size_t count, cap;
+    struct buf text;
+};
+
+struct retry {
+    struct queue_command *command;
+    enum queue_kind kind;
+    const char *directory;
+    struct queue_store *store;
+    const struct config_flow *flow; /* that sends there; any of them */
+    struct courier *courier;
+    struct chunk chunk;
+    struct queue_sum sum;
+    uint64_t sent, refused, kept; /* kept: must not be sent, or cannot */
+};
+
+/* --- the chunk --- */
+
+static int grow(struct chunk *k)
+{
+    size_t cap = MAX((size_t)64, 2 * k->cap);
+    struct parcel *parcels = reallocarray(k->parcels, cap, sizeof(*parcels));
+    struct queue_item *items;
+    size_t *at;
+
+    if (parcels == NULL)
+        return -ENOMEM;
+    k->parcels = parcels;
+    items = reallocarray(k->items, cap, sizeof(*items));
+    if (items == NULL)
+        return -ENOMEM;
+    k->items = items;
+    at = reallocarray(k->at, cap, sizeof(*at));
+    if (at == NULL)
+        return -ENOMEM;
+    k->at = at;
+    k->cap = cap;
+    return 0;
+}
+
+static int chunk_add(struct chunk *k, const struct queue_item *item, bool newline)
+{
+    size_t from = k->text.len;
+    int r = k->count == k->cap ? grow(k) : 0;
+
+    if (r < 0 || (r = buf_append(&k->text, item->key)) < 0 ||
+        (r = buf_append(&k->text, item->record)) < 0 ||
+        (newline && (r = buf_append_char(&k->text, '\n')) < 0) ||
+        (r = buf_append(&k->text, item->file)) < 0)
+        return r;
+    k->at[k->count] = from;
+    k->items[k->count] = *item;
+    k->parcels[k->count] =
+        (struct parcel){.key = {NULL, item->key.len}, .record = {NULL, item->record.len + newline}};
+    k->count++;
+    return 0;
+}
+
+/* The text has stopped moving. */
+static void chunk_point(struct chunk *k)
+{
+    for (size_t i = 0; i < k->count; i++) {
+        k->parcels[i].key.ptr = k->text.ptr + k->at[i];
+        k->parcels[i].record.ptr = k->parcels[i].key.ptr + k->parcels[i].key.len;
+        k->items[i].file.ptr = k->parcels[i].record.ptr + k->parcels[i].record.len;
+    }
+}
+
+static void chunk_done(struct chunk *k)
+{
+    free(k->parcels);
+    free(k->items);
+    free(k->at);
+    buf_done(&k->text);
+}
+
+/* --- what is said --- */
+
+static int say_kept(struct retry *t, const char *what, const struct queue_item *i,
+                    const char *reason)
+{
+    struct queue_command *c = t->command;
+    struct buf *b = &c->line;
+    int r;
+
+    if (c->json) {
+        if ((r = queue_json_begin(c)) < 0 ||
+            (r = queue_json_text(b, "destination", slice_of(t->directory))) < 0 ||
+            (r = queue_json_text(b, "kind", slice_of(queue_kind_word(t->kind)))) < 0 ||
+            (r = queue_json_text(b, "file", i->file)) < 0 ||
+            (r = queue_json_number(b, "offset", i->offset)) < 0 ||
+            (r = queue_json_number(b, "end", i->end)) < 0 ||
+            (r = queue_json_text(b, "outcome", slice_of(what))) < 0 ||
+            (r = queue_json_text(b, "reason", slice_of(reason))) < 0)
+            return r;
+        return queue_json_end(c);
+    }
+    buf_reset(b);
+    if ((r = escape_append(b, i->file)) < 0 ||
+        (r = buf_printf(b, " bytes %" PRIu64 " to %" PRIu64 ": %s: ", i->offset, i->end, what)) <
+            0 ||
+        (r = escape_append(b, slice_of(reason))) < 0)
+        return r;
+    printf("%.*s\n", (int)b->len, b->ptr);
+    return 0;
+}
+
+/* --- sending --- */
+
+/* Marks what was sent; of what is marked together, only if all of it was. */
+static int mark_sent(struct retry *t)
+{
+    struct chunk *k = &t->chunk;
+    bool all = true;
+    int r = 0;
+
+    for (size_t i = 0; i < k->count && r == 0; i++) {
+        all = all && k->parcels[i].state == COURIER_SENT;
+        t->sent += k->parcels[i].state == COURIER_SENT;
+        if (!k->items[i].last)
+            continue;
+        if (all)
+            r = queue_store_mark(t->store, &k->items[i]);
+        all = true;
+    }
+    if (r == 0)
+        r = queue_store_commit(t->store);
+    if (r < 0)
+        (void)queue_failed("%s of %s: what was sent just now cannot be marked: %s; it would be "
+                           "sent again the next time",
+                           queue_kind_name(t->kind), queue_show_name(t->command, t->directory),
+                           strerrordesc_np(-r));
+    return r;
+}
+
+static int say_refused(struct retry *t)
+{
+    struct chunk *k = &t->chunk;
+    int r = 0;
+
+    for (size_t i = 0; i < k->count && r == 0; i++)
+        if (k->parcels[i].state == COURIER_REFUSED) {
+            t->refused++;
+            r = say_kept(t, "refused", &k->items[i], k->parcels[i].why);
+        }
+    return r;
+}
+
+static int send_chunk(struct retry *t)
+{
+    struct chunk *k = &t->chunk;
+    const char *why = "";
+    int r, e;
+
+    if (k->count == 0)
+        return 0;
+    chunk_point(k);
+    r = courier_send(t->courier, k->parcels, k->count, &why);
+    e = mark_sent(t);
+    if (e == 0)
+        e = say_refused(t);
+    if (r == -EAGAIN)
+        (void)queue_failed("'%s' at %s does not take them now: %s; what is left stays",
+                           queue_show_name(t->command, t->flow->destination),
+                           courier_url(t->courier), why);
+    else if (r < 0)
+        (void)queue_failed("sending: %s", strerrordesc_np(-r));
+    k->count = 0;
+    buf_reset(&k->text);
+    return e < 0 ? e : r;
+}
+
+/* --- what may be sent --- */
+
+static const struct config_flow *find_flow(const struct config *config, const char *directory)
+{
+    char is[NAME_MAX + 1];
+
+    for (size_t i = 0; i < config->flow_count; i++) {
+        const struct config_flow *f = &config->flows[i];
+
+        if (queue_store_directory(f->destination, is, sizeof is) == 0 && strcmp(is, directory) == 0)
+            return f;
+    }
+    return NULL;
+}
+
+/* Firehose puts nothing between records: what was set aside before it became one gets its newline. */
+static bool wants_newline(const struct retry *t, const struct queue_item *item)
+{
+    const struct config_flow *f = t->flow;
+
+    for (size_t i = 0; i < t->command->config->flow_count; i++)
+        if (slice_equal(item->flow, slice_of(t->command->config->flows[i].name)))
+            f = &t->command->config->flows[i];
+    return t->kind == QUEUE_DEAD && f->compress == CONFIG_COMPRESS_NONE &&
+           (f->newline == CONFIG_NEWLINE_TRUE ||
+            (f->newline == CONFIG_NEWLINE_AUTO && f->delivery_stream != NULL)) &&
+           !slice_ends_with(item->record, SLICE("\n"));
+}
+
+/* Why it must not be sent, or NULL. */
+static const char *find_obstacle(const struct retry *t, const struct queue_item *item)
+{
+    if (item->unredacted)
+        return "holds what was to be hidden, as redaction gave up on it: it must not be sent as "
+               "it is";
+    return courier_refuses(t->courier, item->key.len, item->record.len + wants_newline(t, item));
+}
+
+static int take_item(struct retry *t, const struct queue_item *item)
+{
+    const char *why = find_obstacle(t, item);
+    struct chunk *k = &t->chunk;
+    int r = 0;
+
+    queue_add_to_sum(&t->sum, item);
+    if (why != NULL) {
+        t->kept++;
+        return say_kept(t, "stays", item, why);
+    }
+    if (!t->command->apply)
+        return 0;
+    r = chunk_add(k, item, wants_newline(t, item));
+    if (r == 0 && item->last && (k->count >= CHUNK_RECORDS || k->text.len >= CHUNK_BYTES))
+        r = send_chunk(t);
+    return r;
+}
+
+static int take_items(struct retry *t)
+{
+    struct queue_command *c = t->command;
+    struct queue_item item;
+    int r;
+
+    while ((r = queue_store_next(t->store, &item)) == 1) {
+        if (item.what != QUEUE_RECORD || item.done)
+            continue;
+        t->sum.total++;
+        if (t->sum.count == c->limit || !queue_means(c, &item))
+            continue;
+        r = take_item(t, &item);
+        if (r < 0)
+            break;
+    }
+    return r == 0 ? send_chunk(t) : r;
+}
+
+/* --- one destination --- */
+
+static int say_result(struct retry *t)
+{
+    struct queue_command *c = t->command;
+    struct buf *b = &c->line;
+    char what[200];
+    int r;
+
+    if (!c->json) {
+        if (c->apply)
+            (void)snprintf(what, sizeof what,
+                           "%" PRIu64 " sent, %" PRIu64 " refused, %" PRIu64 " stay", t->sent,
+                           t->refused, t->sum.count - t->sent - t->refused);
+        else
+            (void)snprintf(what, sizeof what,
+                           "%" PRIu64 " would be sent again, %" PRIu64
+                           " stay; nothing is sent without --apply",
+                           t->sum.count - t->kept, t->kept);
+        return queue_say_sum(c, t->kind, t->directory, &t->sum, what);
+    }
+    if ((r = queue_json_begin(c)) < 0 ||
+        (r = queue_json_text(b, "destination", slice_of(t->directory))) < 0 ||
+        (r = queue_json_text(b, "kind", slice_of(queue_kind_word(t->kind)))) < 0 ||
+        (r = queue_json_number(b, "records", t->sum.count)) < 0 ||
+        (r = queue_json_number(b, "of", t->sum.total)) < 0 ||
+        (r = queue_json_number(b, "bytes", t->sum.bytes)) < 0 ||
+        (r = queue_json_time(b, "oldest", t->sum.oldest_ms)) < 0 ||
+        (r = queue_json_time(b, "newest", t->sum.newest_ms)) < 0 ||
+        (r = queue_json_number(b, "sent", t->sent)) < 0 ||
+        (r = queue_json_number(b, "refused", t->refused)) < 0 ||
+        (r = queue_json_number(b, "stay",
+                               c->apply ? t->sum.count - t->sent - t->refused : t->kept)) < 0 ||
+        (r = buf_printf(b, ",\"applied\":%s", c->apply ? "true" : "false")) < 0)
+        return r;
+    return queue_json_end(c);
+}
+
+static int run_retry(struct retry *t)
+{
+    uint32_t left;
+    int r = take_items(t), e = say_result(t);
+
+    if (t->command->apply && t->sent > 0)
+        (void)queue_tidy(t->command, t->store, &left); /* the agent's next start does it as well */
+    if (e < 0)
+        return queue_failed("writing: %s", strerrordesc_np(-e));
+    if (r < 0 && r != -EAGAIN)
+        return EXIT_FAILURE;
+    return t->command->apply && t->sent < t->sum.count ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int retry_store(struct queue_command *c, enum queue_kind kind, const char *directory,
+                       struct queue_store *s, void *user)
+{
+    struct retry t = {.command = c, .kind = kind, .directory = directory, .store = s};
+    int r;
+
+    (void)user;
+    t.flow = find_flow(c->config, directory);
+    if (t.flow == NULL)
+        return queue_failed("no flow of the configuration sends to '%s' any more; give one that "
+                            "does",
+                            queue_show_name(c, directory));
+    if (courier_new(c->config, t.flow, &t.courier) < 0)
+        return EXIT_FAILURE; /* which was said */
+    buf_init(&t.chunk.text, SIZE_MAX);
+    r = run_retry(&t);
+    chunk_done(&t.chunk);
+    courier_free(t.courier);
+    return r;
+}
+
+static int retry(struct queue_command *c)
+{
+    return queue_end_output(0, queue_each(c, c->apply, retry_store, NULL));
+}
+
+/* The spool is the agent's to send, while there is one. */
+static int retry_alone(struct queue_command *c)
+{
+    struct state state;
+    const char *what;
+    pid_t owner;
+    int r = state_open(&disk_system, c->state_dir, &state, &what, &owner);
+
+    if (r == -EBUSY) {
+        printf("an agent (process %d) runs on '%s': it sends what is in the spool by itself\n",
+               (int)owner, queue_show_name(c, c->state_dir));
+        return queue_end_output(0, EXIT_SUCCESS);
+    }
+    if (r < 0)
+        return queue_failed("'%s%s%s': %s; nothing is sent", queue_show_name(c, c->state_dir),
+                            what != NULL ? "/" : "", what != NULL ? what : "", strerrordesc_np(-r));
+    r = retry(c);
+    state_close(&state);
+    return r;
+}
+
+static int retry_as_owner(struct queue_command *c)
+{
+    return c->spool ? retry_alone(c) : retry(c);
+}
+
+int queue_retry(struct queue_command *c)
+{
+    int r;
+
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return queue_failed("libcurl cannot be set up");
+    r = c->apply || c->spool ? queue_as_owner(c, retry_as_owner) : retry(c);
+    curl_global_cleanup();
+    return r;
+}
