@@ -96,6 +96,18 @@ class Endpoint:
         answer.headers.append(("Date", self._clock.http_date(answer.date_offset)))
         return answer
 
+    def receive(self, request):
+        """How to read the body of a request whose head has come; None: politely."""
+        if self._control.claims(request):
+            return None
+        operation = request.header("x-amz-target", "").rpartition(".")[2] or "?"
+        reading = self._faults.reading(operation)
+        if reading is not None and reading.end:
+            self._stats.finish(operation, 0, reading.outcome)
+        if reading is not None and reading.answer is not None:
+            reading.answer.headers.append(("Date", self._clock.http_date()))
+        return reading
+
     def _serve(self, request):
         began = time.monotonic()
         service = next((s for s in self._services if s.claims(request)), None)
@@ -112,7 +124,7 @@ class Endpoint:
             answer = error_answer(error, service.error_form if service else "json")
         except Refused as refused:
             answer = refused.answer
-        self._faults.deliver(operation, answer)
+        self._faults.deliver(operation, request, answer)
         answer.headers += [("x-amzn-RequestId", str(uuid.uuid4())),
                            ("x-amz-id-2", b64encode(urandom(48)).decode())]
         self._stats.finish(operation, len(request.body), answer.outcome)
@@ -126,11 +138,11 @@ class Endpoint:
         # The signature comes first: no fault may hide that it is wrong.
         if service.signed(operation):
             self._verifier.check(request, service.name)
-        refused = self._faults.refusal(service, operation)
+        refused = self._faults.refusal(service, operation, request)
         if refused is not None:
             return refused
         answer = service.perform(request, operation)
-        self._faults.rewrite(service, operation, answer)
+        self._faults.rewrite(service, operation, request, answer)
         return answer
 
     def too_large(self, request, size):

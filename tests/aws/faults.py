@@ -1,8 +1,9 @@
 """Misbehaviour on command.
 
 A fault is a JSON object: its `kind`, when it strikes, and the parameters of its kind.  KINDS below
-is the manual; `--help` prints it.  A call meets its faults at four places, in this order:
+is the manual; `--help` prints it.  A call meets its faults at five places, in this order:
 
+    RECEIVE  the head of the request has come: how its body is read
     REFUSE   before anything is stored: the first fault that strikes is the answer
     RECORDS  single records fail inside a 200 answer
     REWRITE  the body of a good answer is changed; the records are stored
@@ -19,14 +20,19 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from types import SimpleNamespace
 
-from messages import ERROR_FORMS, Answer, Refused, ServiceError, error_answer
+from messages import ERROR_FORMS, Answer, Reading, Refused, ServiceError, error_answer
+from server import HEADS
+from tricks import AFTER_STORE, DELIVERERS, REWRITERS, REWRITE_FORMS
 
-REFUSE, RECORDS, REWRITE, DELIVER = range(4)
+RECEIVE, REFUSE, RECORDS, REWRITE, DELIVER = range(5)
 
 # Members every fault may have.
 WHEN = {
     "operation": (str, None, "only calls of this operation (PutRecords, …); default: every call"),
+    "stream": (str, None, "only calls to this stream (not for those that strike before the body "
+                          "is read); default: to every stream"),
     "rate": (float, 1.0, "0..1: chance per call; for `partial` the chance per record"),
     "count": (int, None, "strikes so many calls, then it is gone"),
     "skip": (int, 0, "lets the first n calls pass"),
@@ -37,11 +43,27 @@ PATTERN = (str, None, "regex searched in the records' data: only calls, or for `
 
 # kind: (place, what it does, {parameter: (type, default, meaning)})
 KINDS = {
+    "hang_up": (RECEIVE, "the connection ends while the request is read; nothing is stored", {
+        "at": (float, 0.0, "fraction of the body that is read first"),
+        "form": (str, "reset", "reset, close, or stall: stays open, and is never read again")}),
+    "early_error": (RECEIVE, "an error answer before the body is read; the connection closes", {
+        "status": (int, 503, "HTTP status"),
+        "code": (str, "ServiceUnavailable", "the error's name"),
+        "form": (str, "html", "body, as of `error`")}),
+    "slow_read": (RECEIVE, "the body is read slowly", {
+        "per_s": (float, 10000.0, "bytes a second")}),
+    "too_large": (REFUSE, "413 with an empty body for bodies that are larger than that", {
+        "bytes": (int, 100000, "of body, as it is on the wire")}),
+    "redirect": (REFUSE, "elsewhere; nothing is stored", {
+        "status": (int, 301, "HTTP status"),
+        "location": (str, "/elsewhere", "the header Location")}),
     "error": (REFUSE, "the whole call fails, nothing is stored", {
         "status": (int, 500, "HTTP status"),
         "code": (str, "InternalFailure", "the error's name"),
         "message": (str, "Internal service failure.", "its message"),
-        "form": (str, "json", "body: json, xml, html, empty, header (name only in a header)"),
+        "form": (str, "json", "body: json, namespace (\"prefix#Name:address\"), garbled (a message "
+                              "that is not UTF-8), xml, html, plain, array, empty, header (name "
+                              "only in a header)"),
         "pattern": PATTERN}),
     "throttle": (REFUSE, "the whole call fails with a throttling error, nothing is stored", {
         "code": (str, None, "the error's name; default: the service's own"),
@@ -61,11 +83,24 @@ KINDS = {
         "code": (str, None, "the records' ErrorCode; default: as the service throttles"),
         "message": (str, None, "their ErrorMessage; default: as the service words it"),
         "indexes": (list, None, "only these places in the request, from 0"),
+        "key": (str, None, "regex searched in the partition key"),
+        "shard": (int, None, "only records for this shard of the stream, from 0"),
         "pattern": PATTERN}),
     "garbage": (REWRITE, "stored; 200 with a body that cannot be read", {
-        "form": (str, "binary", "binary, truncated (JSON that ends early), html, empty")}),
+        "form": (str, "binary", "binary, truncated (JSON that ends early), html, empty, trailing "
+                                "(more behind the JSON), twice (the JSON, and again), array, null, "
+                                "error (an error's body), nested (10,000 deep)")}),
     "wrong_count": (REWRITE, "stored; the answer has records too few or too many", {
         "delta": (int, -1, "how many more than sent; negative: fewer")}),
+    "wrong_failed_count": (REWRITE, "stored; FailedRecordCount (FailedPutCount) lies", {
+        "form": (str, "zero", "zero, one, missing, null, text")}),
+    "no_entries": (REWRITE, "stored; the answer's list of records is not there", {
+        "form": (str, "missing", "missing, null, empty, text, twice (two such members)")}),
+    "empty_ids": (REWRITE, "stored; the records' sequence numbers (ids) are empty", {
+        "form": (str, "empty", "empty, null, number")}),
+    "two_faced": (REWRITE, "records that failed have a sequence number (id) as well", {}),
+    "pad": (REWRITE, "stored; an unknown member fills the body", {
+        "bytes": (int, 1 << 20, "to exactly so many, if it has less")}),
     "null_members": (REWRITE, "stored; members that say nothing are there as null, unknown ones "
                               "too", {}),
     "extra_members": (REWRITE, "stored; unknown members of every type between the known ones", {}),
@@ -73,17 +108,43 @@ KINDS = {
         "delay_ms": (float, 1000.0, "milliseconds")}),
     "slow_body": (DELIVER, "stored; the body of the answer dribbles", {
         "chunk_bytes": (int, 16, "bytes at a time"),
-        "pause_ms": (float, 20.0, "milliseconds between them")}),
+        "pause_ms": (float, 20.0, "milliseconds between them"),
+        "last_ms": (float, 0.0, "for so long, then the rest at once; 0: to the end")}),
+    "hold": (DELIVER, "stored; answers are kept back and leave together", {
+        "period_ms": (float, 1000.0, "so often")}),
     "cut": (DELIVER, "stored; the answer ends in the middle and the connection closes", {
         "at": (float, 0.5, "fraction of the body that is sent")}),
     "reset_after_store": (DELIVER, "stored; connection reset, no answer", {}),
+    "close_after_store": (DELIVER, "stored; the connection closes, no answer", {}),
     "stall_after_store": (DELIVER, "stored; no answer, the connection stays open", {}),
     "retry_after": (DELIVER, "error answers have the header x-amz-retry-after", {
-        "ms": (str, "100", "its value: milliseconds, or any nonsense")}),
+        "ms": (str, "100", "its value: milliseconds, or any nonsense"),
+        "header": (str, "x-amz-retry-after", "another header with this value, as Retry-After, "
+                                             "which takes seconds"),
+        "date_s": (float, None, "instead of a number: the date so many seconds from now")}),
+    "odd_status": (DELIVER, "stored; another status than 200, its body as it was", {
+        "status": (int, 202, "HTTP status")}),
+    "interim": (DELIVER, "an interim answer before the real one", {
+        "status": (int, 100, "100, 102 or 103")}),
+    "chunked": (DELIVER, "chunks with extensions, and a trailer, instead of a length", {
+        "bytes": (int, 100, "of a chunk")}),
+    "gzip": (DELIVER, "the body is compressed, though nobody said that it may be", {}),
+    "http10": (DELIVER, "HTTP/1.0, and no length: the body ends with the connection", {}),
+    "small_letters": (DELIVER, "the names of headers in small letters", {}),
+    "repeat_headers": (DELIVER, "every header twice", {}),
+    "content_type": (DELIVER, "another Content-Type, or none", {
+        "value": (str, "", "its value; empty: none")}),
+    "broken_head": (DELIVER, "stored; the head of the answer is broken", {
+        "form": (str, "nonsense", ", ".join(HEADS))}),
     "wrong_date": (DELIVER, "the Date header lies", {
         "offset_s": (float, 3600.0, "by so many seconds")}),
     "close": (DELIVER, "Connection: close, and the connection closes after the answer", {}),
+    "silent_close": (DELIVER, "the connection closes some time after the answer, unannounced", {
+        "after_ms": (float, 0.0, "milliseconds")}),
 }
+
+FORMS = {"error": ERROR_FORMS, "early_error": ERROR_FORMS, "broken_head": HEADS,
+         "hang_up": ("reset", "close", "stall"), **REWRITE_FORMS}
 
 _MESSAGES = {
     "ProvisionedThroughputExceededException": "Rate exceeded for shard %s in stream %s under "
@@ -112,22 +173,23 @@ class Fault:
         if unknown:
             raise BadFault("fault %s does not know %s" % (kind, ", ".join(unknown)))
         self.values = {name: _typed(kind, name, spec.get(name), known[name]) for name in known}
-        self.regex = self._regex()
+        self.regex = self._regex("pattern")
+        self.key = self._regex("key")
         self.calls = 0          # that came to its place
         self.fired = 0          # that it struck
         self.set_at = time.monotonic()
-        if self.values.get("form") not in (None, "binary", "truncated", *ERROR_FORMS):
+        if self.values.get("form") not in FORMS.get(kind, (None,)):
             raise BadFault("fault %s: unknown form %s" % (kind, json.dumps(self["form"])))
 
     def __getitem__(self, name):
         return self.values[name]
 
-    def _regex(self):
-        pattern = self.values.get("pattern")
+    def _regex(self, name):
+        pattern = self.values.get(name)
         try:
             return None if pattern is None else re.compile(pattern.encode())
         except re.error as error:
-            raise BadFault("fault %s: pattern: %s" % (self.kind, error)) from None
+            raise BadFault("fault %s: %s: %s" % (self.kind, name, error)) from None
 
     @property
     def immediate(self):
@@ -175,41 +237,58 @@ class Faults:
     def describe(self):
         return [fault.spec | {"calls": fault.calls, "fired": fault.fired} for fault in self._list]
 
-    def refusal(self, service, operation):
+    def reading(self, operation):
+        """How the body of a call is read; None: politely."""
+        for fault in self._strikes(RECEIVE, operation, None, lambda f: f["stream"] is None):
+            if fault.kind == "slow_read":
+                return Reading(fault.kind, per_s=fault["per_s"])
+            if fault.kind == "hang_up":
+                return Reading(fault.kind, fault["at"], fault["form"])
+            answer = error_answer(ServiceError(fault["code"], "Try again.", fault["status"]),
+                                  fault["form"])
+            answer.manner.close = True
+            return Reading(fault.kind, 0.0, "answer", answer=answer)
+        return None
+
+    def refusal(self, service, operation, request):
         """The answer that a call gets instead of being looked at, or None."""
-        for fault in self._strikes(REFUSE, operation, lambda f: f.regex is None):
+        for fault in self._strikes(REFUSE, operation, request, lambda f: f.regex is None and (
+                f.kind != "too_large" or len(request.body) > f["bytes"])):
             return self._refuse(fault, service)
         return None
 
-    def doom(self, service, operation, blobs):
+    def doom(self, service, operation, stream, blobs, keys=None, hashes=None):
         """Which of a call's records fail: {place: (code, message or None)}.
 
         Raises Refused when a fault with a pattern refuses the whole call."""
         if not self._list:
             return {}
-        for fault in self._strikes(REFUSE, operation, lambda f: f.regex is not None
+        for fault in self._strikes(REFUSE, operation, SimpleNamespace(stream=stream.name),
+                                   lambda f: f.regex is not None
                                    and any(map(f.regex.search, blobs))):
             raise Refused(self._refuse(fault, service))
         doomed = {}
         with self._lock:
             for fault in self._list:
-                if self._due(fault, RECORDS, operation):
-                    self._doom(fault, service.words, blobs, doomed)
+                if fault["stream"] in (None, stream.name) and self._due(fault, RECORDS, operation):
+                    for place in self._struck(fault, stream, blobs, keys, hashes):
+                        doomed.setdefault(place, (fault["code"] or service.words.throttled,
+                                                  fault["message"]))
         return doomed
 
-    def rewrite(self, service, operation, answer):
+    def rewrite(self, service, operation, request, answer):
         """Changes the body of a good answer."""
-        for fault in self._strikes(REWRITE, operation):
+        for fault in self._strikes(REWRITE, operation, request):
             answer.body = REWRITERS[fault.kind](fault, answer.body, service.words)
 
-    def deliver(self, operation, answer):
+    def deliver(self, operation, request, answer):
         """Changes how an answer leaves.  What happens "after store" needs a good answer, and
         retry_after a bad one."""
-        good = answer.status < 400
-        if answer.manner.reset or answer.manner.stall:
+        good = answer.status < 300
+        if answer.manner.mute:
             return
-        for fault in self._strikes(DELIVER, operation, lambda f: good
-                                   if f.kind in ("cut", "reset_after_store", "stall_after_store")
+        for fault in self._strikes(DELIVER, operation, request, lambda f: good
+                                   if f.kind in AFTER_STORE
                                    else f.kind != "retry_after" or not good):
             DELIVERERS[fault.kind](fault, answer)
 
@@ -220,27 +299,36 @@ class Faults:
         fault.calls += 1
         return fault.calls > fault["skip"]
 
-    def _strikes(self, place, operation, fits=lambda fault: True):
-        """The faults that strike a call at this place, one by one, each drawn when asked for."""
+    def _strikes(self, place, operation, request, fits=lambda fault: True):
+        """The faults that strike a call at this place, one by one, each drawn when asked for.
+
+        Of `request` only the name of its stream matters; None: not known yet."""
         for fault in list(self._list):
+            if (fault.place != place or fault["stream"] not in (None, request and request.stream)
+                    or not fits(fault)):
+                continue
             with self._lock:
-                if not (fits(fault) and self._due(fault, place, operation)
+                if not (self._due(fault, place, operation)
                         and (fault["rate"] >= 1 or self._random.random() < fault["rate"])):
                     continue
                 fault.fired += 1
                 self.fired[fault.kind] += 1
             yield fault
 
-    def _doom(self, fault, words, blobs, doomed):
+    def _struck(self, fault, stream, blobs, keys, hashes):
+        """The places of the records that fail; counts the fault if there are some.  Under the
+        lock."""
         places = range(len(blobs)) if fault["indexes"] is None else fault["indexes"]
         struck = [i for i in places if isinstance(i, int) and 0 <= i < len(blobs)
                   and (fault.regex is None or fault.regex.search(blobs[i]))
+                  and (fault.key is None or keys is not None and fault.key.search(keys[i]))
+                  and (fault["shard"] is None or hashes is not None and hashes[i] is not None
+                       and stream.shard_for(hashes[i]).index == fault["shard"])
                   and (fault["rate"] >= 1 or self._random.random() < fault["rate"])]
         if struck:
             fault.fired += 1
             self.fired[fault.kind] += 1
-            for place in struck:
-                doomed.setdefault(place, (fault["code"] or words.throttled, fault["message"]))
+        return struck
 
     def _refuse(self, fault, service):
         if fault.kind == "error":
@@ -254,6 +342,11 @@ class Faults:
             return error_answer(ServiceError(
                 "ExpiredTokenException", "The security token included in the request is expired",
                 fault["status"]), "json")
+        if fault.kind == "too_large":
+            return Answer(413, outcome="413")
+        if fault.kind == "redirect":
+            return Answer(fault["status"], b"<html>Moved</html>", "text/html",
+                          [("Location", fault["location"])], outcome=fault.kind)
         answer = Answer(outcome=fault.kind)
         answer.manner.stall = fault.kind == "stall"
         answer.manner.reset = not answer.manner.stall
@@ -268,92 +361,6 @@ def record_message(code, message, shard, stream, account):
         return message
     text = _MESSAGES.get(code, code)
     return text % (shard, stream, account) if "%s" in text else text
-
-
-# --- REWRITE -------------------------------------------------------------------------------------
-
-def _garbage(fault, body, words):
-    return {"binary": b"\x00\xff\xfe{]\x80 not what you asked for",
-            "truncated": body[:max(1, len(body) * 2 // 3)],
-            "html": b"<html><body>Welcome to the captive portal</body></html>",
-            "empty": b""}[fault["form"]]
-
-
-def _wrong_count(fault, body, words):
-    members = json.loads(body)
-    records = members.get(words.entries)
-    if isinstance(records, list):
-        wanted = max(0, len(records) + fault["delta"])
-        members[words.entries] = (records + records[-1:] * wanted)[:wanted]
-    return json.dumps(members).encode()
-
-
-def _null_members(_, body, words):
-    members = json.loads(body)
-    members |= {name: None for name in (words.failed_count, "EncryptionType", "Surprise")
-                if not members.get(name)}
-    for record in members.get(words.entries) or []:
-        for name in (words.record_id, "ShardId", "ErrorCode", "ErrorMessage", "Surprise"):
-            record.setdefault(name, None)
-    return json.dumps(members).encode()
-
-
-_SURPRISES = {"": "", "A-Surprise": {"Records": [{"ErrorCode": "no", "deep": [[[{}]]]}],
-                                     "RequestResponses": [{"ErrorCode": "no"}]},
-              "Number": -1.5e300, "Truth": True, "Text": "\\\"\u2028\u00e9\U0001f600\x01]}"}
-
-
-def _extra_members(_, body, words):
-    members = json.loads(body)
-    for record in members.get(words.entries) or []:
-        known = dict(record)
-        record.clear()
-        record.update(_SURPRISES | known | {"Z-Surprise": [None, {"ShardId": "x"}]})
-    return json.dumps(_SURPRISES | members | {"Z-Surprise": []}).encode()
-
-
-REWRITERS = {"garbage": _garbage, "wrong_count": _wrong_count, "null_members": _null_members,
-             "extra_members": _extra_members}
-
-
-# --- DELIVER -------------------------------------------------------------------------------------
-
-def _slow(fault, answer):
-    answer.manner.delay_ms += fault["delay_ms"]
-
-
-def _slow_body(fault, answer):
-    answer.manner.chunk_bytes = max(1, fault["chunk_bytes"])
-    answer.manner.pause_ms = fault["pause_ms"]
-
-
-def _cut(fault, answer):
-    answer.manner.cut_at = fault["at"]
-
-
-def _reset_after_store(_, answer):
-    answer.manner.reset = True
-
-
-def _stall_after_store(_, answer):
-    answer.manner.stall = True
-
-
-def _retry_after(fault, answer):
-    answer.headers.append(("x-amz-retry-after", fault["ms"]))
-
-
-def _wrong_date(fault, answer):
-    answer.date_offset = fault["offset_s"]
-
-
-def _close(_, answer):
-    answer.manner.close = True
-
-
-DELIVERERS = {"slow": _slow, "slow_body": _slow_body, "cut": _cut,
-              "reset_after_store": _reset_after_store, "stall_after_store": _stall_after_store,
-              "retry_after": _retry_after, "wrong_date": _wrong_date, "close": _close}
 
 
 def manual():

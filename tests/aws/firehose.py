@@ -196,7 +196,7 @@ class Firehose:
 
     def _put(self, operation, stream, blobs):
         """Stores what is not doomed and within budget: (failed, the answer's entries as text)."""
-        doomed = self._faults.doom(self, operation, blobs)
+        doomed = self._faults.doom(self, operation, stream, blobs)
         entries, accepted, places = [], [], []
         # Ids of one call differ at their ends only: chance is dear, and nobody compares them.
         lot = b64encode(urandom(RECORD_ID_BYTES)).decode()

@@ -281,7 +281,7 @@ class Kinesis:
 
     def _put(self, operation, stream, blobs, keys, hashes):
         """Stores what is not doomed and within budget: (failed, the answer's entries as text)."""
-        doomed = self._faults.doom(self, operation, blobs)
+        doomed = self._faults.doom(self, operation, stream, blobs, keys, hashes)
         entries, accepted, shards, places = [], [], [], []
         wall = time.time()
         with self.lock:

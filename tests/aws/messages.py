@@ -6,11 +6,14 @@ without knowing why, and the faults decide without touching a socket.
 """
 
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 JSON_TYPE = "application/x-amz-json-1.1"
+STREAM_BYTES = 4096         # of a body: the name of its stream stands in them
+_STREAM = re.compile(rb'"(?:StreamName|DeliveryStreamName|StreamARN)"\s*:\s*"(?:[^"]*/)?([^"/]+)"')
 
 
 class Request:
@@ -31,6 +34,12 @@ class Request:
     def header(self, name, default=None):
         return self.first.get(name, default)
 
+    @property
+    def stream(self):
+        """The stream that its body names, as far as one can tell without reading it all."""
+        found = _STREAM.search(self.body[:STREAM_BYTES])
+        return found and found[1].decode(errors="replace")
+
 
 @dataclass(slots=True)
 class Manner:
@@ -38,11 +47,36 @@ class Manner:
 
     delay_ms: float = 0         # before the first byte
     chunk_bytes: int = 0        # > 0: the body in pieces of so many bytes …
-    pause_ms: float = 0         # … with this pause between them
+    pause_ms: float = 0         # … with this pause between them …
+    dribble_ms: float = 0       # … for so long, if > 0; then the rest at once
     cut_at: float | None = None  # send this fraction of the body, then close
     reset: bool = False         # no answer, RST
+    hang_up: bool = False       # no answer, FIN
     stall: bool = False         # no answer, and the connection stays open
     close: bool = False         # Connection: close
+    close_after_ms: float | None = None     # closes so long after the answer, which says nothing
+    interim: int = 0            # a status 1xx that comes before the answer
+    http10: bool = False        # HTTP/1.0, and the end of the connection is the end of the body
+    chunked: int = 0            # > 0: Transfer-Encoding: chunked, chunks of so many bytes
+    small: bool = False         # header names in small letters
+    repeat: bool = False        # every header twice
+    head: str = ""              # how the head is broken; server.HEADS knows
+
+    @property
+    def mute(self):
+        """Nothing of the answer will be seen."""
+        return self.reset or self.hang_up or self.stall
+
+
+@dataclass(slots=True)
+class Reading:
+    """How the body of a request is read, if not politely."""
+
+    outcome: str                # what the statistics call it
+    at: float = 1.0             # the fraction that is read …
+    end: str = ""               # … and then: "reset", "close", "stall" or "answer"
+    per_s: float = 0            # > 0: bytes a second
+    answer: object = None
 
 
 @dataclass(slots=True)
@@ -102,6 +136,17 @@ def _json_error(code, message):
     return json.dumps(members), JSON_TYPE
 
 
+def _namespace_error(code, message):
+    body, kind = _json_error("com.amazonaws.kinesis.v20131202#%s:http://internal.amazon.com/"
+                             "coral/com.amazonaws.kinesis.v20131202/" % code, message)
+    return body, kind
+
+
+def _garbled_error(code, message):
+    return (b'{"__type":"%s","message":"\xff\xfe \x1b[2J\x00 \xc3 %s \xed\xa0\x80"}'
+            % (code.encode(), (message or "").encode())), JSON_TYPE
+
+
 def _xml_error(code, message):
     return ("<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error>"
             "<RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>"
@@ -115,8 +160,12 @@ def _html_error(code, message):
 
 ERROR_FORMS = {
     "json": _json_error,
+    "namespace": _namespace_error,                         # "prefix#Name:address"
+    "garbled": _garbled_error,                             # a message of broken UTF-8
     "xml": _xml_error,                                     # Query services, some proxies
     "html": _html_error,                                   # a load balancer speaking
+    "plain": lambda code, message: ("%s: %s" % (code, message), "text/plain"),
+    "array": lambda code, message: ('["%s"]' % code, JSON_TYPE),
     "empty": lambda code, message: ("", None),
     "header": lambda code, message: ("{}", JSON_TYPE),     # the code only in x-amzn-ErrorType
 }
@@ -126,7 +175,8 @@ def error_answer(error, form):
     """The answer that tells `error`, in `form` unless the error asks for another."""
     form = error.form or form
     body, content_type = ERROR_FORMS[form](error.code, error.message)
-    answer = Answer(error.status, body.encode(), content_type, outcome=error.code)
+    body = body if isinstance(body, bytes) else body.encode()
+    answer = Answer(error.status, body, content_type, outcome=error.code)
     if form == "header":
         answer.headers.append(("x-amzn-ErrorType", error.code + ":http://internal.amazon.com/"))
     return answer

@@ -9,13 +9,14 @@ refused and yet nobody else is given the port.
 """
 
 import errno
+import select
 import socket
 import ssl
 import struct
 import threading
 import time
 
-from messages import Request
+from messages import Answer, Request
 
 HEAD_BYTES_MAX = 64 << 10
 BODY_BYTES_MAX = 16 << 20       # 10 MiB in base64, 500 long keys in escapes, and the framing
@@ -23,7 +24,11 @@ DRAIN_BYTES_MAX = 256 << 20     # of a body that is too large: read, so that 413
 READ_BYTES = 64 << 10
 BACKLOG = 512
 
-REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
+BROKEN_HEAD_BYTES = 300 << 10    # more than anybody needs
+
+REASONS = {100: "Continue", 102: "Processing", 103: "Early Hints", 200: "OK", 202: "Accepted",
+           204: "No Content", 301: "Moved Permanently", 302: "Found", 307: "Temporary Redirect",
+           400: "Bad Request", 403: "Forbidden", 404: "Not Found",
            411: "Length Required", 413: "Request Entity Too Large", 429: "Too Many Requests",
            431: "Request Header Fields Too Large", 500: "Internal Server Error",
            502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
@@ -143,19 +148,24 @@ class Connection:
                 pass
         except BadRequest as error:
             self._stats.count("malformed")
-            self._send(_head(error.status, [], 0, close=True))
+            answer = Answer(error.status)
+            answer.manner.close = True
+            self._send(_head(answer, [], 0))
         finally:
             self._sock.close()
 
     def _turn(self):
         """One request and its answer; False when the connection is done."""
         request, length = self._read_head()
+        reading = self._endpoint.receive(request)
+        if reading is not None and reading.end:
+            return self._read_badly(length, reading)
         try:
             if length > BODY_BYTES_MAX:
                 self._drain(length)
                 answer = self._endpoint.too_large(request, length)
             else:
-                request.body = self._read_body(length)
+                request.body = self._read_body(length, reading.per_s if reading else 0)
                 answer = self._endpoint.answer(request)
             alive = self._deliver(answer, request)
         finally:
@@ -186,7 +196,28 @@ class Connection:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         return request, int(length)
 
-    def _read_body(self, length):
+    def _read_badly(self, length, reading):
+        """Part of a body, and then the end that `reading` names."""
+        self._drain(int(length * reading.at))
+        if reading.end == "reset":
+            _abort(self._sock)
+        elif reading.end == "stall":
+            # Deaf, not dead: the kernel takes what fits into its buffers.  A peer that gives up
+            # is noticed, for the threads' sake.
+            poll = select.poll()
+            poll.register(self._sock, select.POLLRDHUP)
+            poll.poll()
+        elif reading.end == "answer":
+            answer = reading.answer
+            self._send(_head(answer, answer.headers, len(answer.body)) + answer.body)
+            # Not reading on and closing would be a reset, which takes the answer with it.
+            _half_close(self._sock)
+            self._drain(DRAIN_BYTES_MAX)
+        return False
+
+    def _read_body(self, length, per_s=0):
+        if per_s:
+            return self._read_slowly(length, per_s)
         if len(self._pending) >= length:
             body = bytes(self._pending[:length])
             del self._pending[:length]
@@ -203,6 +234,18 @@ class Connection:
             have += got
         return body
 
+    def _read_slowly(self, length, per_s):
+        step = max(1, int(per_s / 10))
+        while len(self._pending) < length:
+            time.sleep(step / per_s)
+            data = self._sock.recv(min(step, length - len(self._pending)))
+            if not data:
+                raise Gone
+            self._pending += data
+        body = bytes(self._pending[:length])
+        del self._pending[:length]
+        return body
+
     def _fill(self):
         data = self._sock.recv(READ_BYTES)
         if not data:
@@ -213,9 +256,10 @@ class Connection:
         length = min(length, DRAIN_BYTES_MAX) - len(self._pending)
         self._pending.clear()
         while length > 0:
-            self._fill()
-            length -= len(self._pending)
-            self._pending.clear()
+            data = self._sock.recv(min(READ_BYTES, length))
+            if not data:
+                raise Gone
+            length -= len(data)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -243,18 +287,26 @@ class Connection:
             self._stats.end(request)
             _abort(self._sock)
             return False
+        if manner.hang_up:
+            self._stats.end(request)
+            return False
         if manner.stall:
             while self._sock.recv(READ_BYTES):
                 pass
             return False
         if manner.delay_ms:
             time.sleep(manner.delay_ms / 1000)
+        if manner.interim:
+            self._send(b"HTTP/1.1 %d %s\r\nLink: </x>; rel=preload\r\n\r\n" % (
+                manner.interim, REASONS.get(manner.interim, "Interim").encode()))
         headers = answer.headers
         if answer.content_type is not None:
             headers = headers + [("Content-Type", answer.content_type)]
         if answer.chunks is not None:
             return self._send_chunks(answer, headers)
-        head = _head(answer.status, headers, len(answer.body), manner.close)
+        if manner.chunked:
+            return self._send_in_chunks(answer, headers, request)
+        head = _head(answer, headers, None if manner.http10 else len(answer.body))
         if manner.cut_at is not None:
             self._send_last(request, head + answer.body[:int(len(answer.body) * manner.cut_at)])
             return False
@@ -262,19 +314,35 @@ class Connection:
             self._send_last(request, self._dribble(head, answer.body, manner))
         else:
             self._send_last(request, head + answer.body)
-        return not manner.close
+        if manner.close_after_ms is not None:
+            time.sleep(manner.close_after_ms / 1000)
+        return not (manner.close or manner.http10 or manner.head
+                    or manner.close_after_ms is not None)
 
     def _dribble(self, head, body, manner):
         """Sends the head and then chunk after chunk; returns the last one, unsent."""
         chunk = head
+        until = time.monotonic() + (manner.dribble_ms / 1000 or float("inf"))
         for at in range(0, len(body), manner.chunk_bytes):
+            if time.monotonic() > until:
+                return chunk + body[at:]
             self._send(chunk)
             time.sleep(manner.pause_ms / 1000)
             chunk = body[at:at + manner.chunk_bytes]
         return chunk
 
+    def _send_in_chunks(self, answer, headers, request):
+        size, body = answer.manner.chunked, answer.body
+        self._send(_head(answer, headers + [("Transfer-Encoding", "chunked"),
+                                            ("Trailer", "X-Surprise")], None))
+        for at in range(0, len(body), size):
+            piece = body[at:at + size]
+            self._send(b"%x;surprise=1\r\n%s\r\n" % (len(piece), piece))
+        self._send_last(request, b"0\r\nX-Surprise: yes\r\n\r\n")
+        return not answer.manner.close
+
     def _send_chunks(self, answer, headers):
-        self._send(_head(answer.status, headers + [("Transfer-Encoding", "chunked")], None))
+        self._send(_head(answer, headers + [("Transfer-Encoding", "chunked")], None))
         for chunk in answer.chunks:
             self._send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         self._send(b"0\r\n\r\n")
@@ -296,13 +364,42 @@ def _parse_head(head):
     return Request(words[0], words[1], headers)
 
 
-def _head(status, headers, length, close=False):
-    lines = ["HTTP/1.1 %d %s" % (status, REASONS.get(status, "Status"))]
-    lines += ["%s: %s" % header for header in headers]
+# How a head may be broken: the lines, and what stands in their place.
+HEADS = {
+    "nonsense": lambda lines: ["SSH-2.0-OpenSSH_9.2p1 Debian-2"],
+    "huge": lambda lines: lines + ["X-Surprise: " + "x" * BROKEN_HEAD_BYTES],
+    "many": lambda lines: lines + ["X-Surprise-%d: x" % i for i in range(10000)],
+    "no_colon": lambda lines: lines[:1] + ["this is not a header"] + lines[1:],
+    "long": lambda lines: _length(lines, lambda n: n + 1000),       # and then it closes
+    "short": lambda lines: _length(lines, lambda n: n // 2),
+    "negative": lambda lines: _length(lines, lambda n: -1),
+    "two_lengths": lambda lines: _length(lines, lambda n: n) + ["Content-Length: 7"],
+    "no_status": lambda lines: ["HTTP/1.1 OK"] + lines[1:],
+    "zeros": lambda lines: lines + ["X-Surprise: \0\0"],
+}
+
+
+def _length(lines, change):
+    return ["Content-Length: %d" % change(int(line.partition(":")[2]))
+            if line.startswith("Content-Length:") else line for line in lines]
+
+
+def _head(answer, headers, length):
+    """The head of an answer in its manner; `length` None: it has another end."""
+    manner = answer.manner
     if length is not None:
-        lines.append("Content-Length: %d" % length)
-    if close:
-        lines.append("Connection: close")
+        headers = headers + [("Content-Length", str(length))]
+    if manner.close:
+        headers = headers + [("Connection", "close")]
+    if manner.small:
+        headers = [(name.lower(), value) for name, value in headers]
+    if manner.repeat:
+        headers = headers + headers
+    lines = ["HTTP/1.%d %d %s" % (not manner.http10, answer.status,
+                                  REASONS.get(answer.status, "Status"))]
+    lines += ["%s: %s" % header for header in headers]
+    if manner.head:
+        lines = HEADS[manner.head](lines)
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
@@ -318,6 +415,10 @@ def _shut(sock):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
     except OSError:
         pass
+
+
+def _half_close(sock):
+    socket.socket.shutdown(sock, socket.SHUT_WR)
 
 
 def _abort(sock):

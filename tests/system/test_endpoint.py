@@ -6,6 +6,7 @@ is checked against the published example below.
 """
 
 import base64
+import gzip
 import hashlib
 import http.client
 import json
@@ -743,6 +744,248 @@ def test_close(client):
     assert client.raw("PutRecords", put_body(b"x"))[1]["Connection"] == "close"
     client.put(b"y")                            # http.client connects anew
     assert client.control("GET", "stats")["connections"] >= 2
+
+
+# The bodies of an answer to two records, of which the second failed.
+BODIES = [
+    ({"kind": "garbage", "form": "trailing"}, ValueError),
+    ({"kind": "garbage", "form": "twice"}, ValueError),
+    ({"kind": "garbage", "form": "array"}, list),
+    ({"kind": "garbage", "form": "null"}, type(None)),
+    ({"kind": "garbage", "form": "error"}, {"__type": "InternalFailure"}),
+    ({"kind": "garbage", "form": "nested"}, RecursionError),
+    ({"kind": "wrong_failed_count"}, {"count": 0}),
+    ({"kind": "wrong_failed_count", "form": "missing"}, {"count": "absent"}),
+    ({"kind": "wrong_failed_count", "form": "null"}, {"count": None}),
+    ({"kind": "wrong_failed_count", "form": "text"}, {"count": "none"}),
+    ({"kind": "no_entries"}, {"list": "absent"}),
+    ({"kind": "no_entries", "form": "null"}, {"list": None}),
+    ({"kind": "no_entries", "form": "empty"}, {"list": []}),
+    ({"kind": "no_entries", "form": "text"}, {"list": "[]"}),
+    ({"kind": "empty_ids"}, {"id": ""}),
+    ({"kind": "empty_ids", "form": "null"}, {"id": None}),
+    ({"kind": "empty_ids", "form": "number"}, {"id": 1}),
+    ({"kind": "pad", "bytes": 5000}, {"count": 1}),
+]
+
+
+@pytest.mark.parametrize("put,count,entries,entry_id", [
+    ("put", "FailedRecordCount", "Records", "SequenceNumber"),
+    ("fire", "FailedPutCount", "RequestResponses", "RecordId")], ids=["kinesis", "firehose"])
+@pytest.mark.parametrize("fault,wanted", BODIES, ids=[
+    "-".join(map(str, story[0].values())) for story in BODIES])
+def test_bodies(client, fault, wanted, put, count, entries, entry_id):
+    client.control("POST", "faults", [fault, {"kind": "partial", "indexes": [1]}])
+    try:
+        status, told = getattr(client, put)(b"x", b"y")
+    except (ValueError, RecursionError) as error:
+        assert isinstance(error, wanted)
+    else:
+        assert status == 200
+        if not isinstance(wanted, dict):
+            assert isinstance(told, wanted)
+        else:
+            (what, value), = wanted.items()
+            where = told[entries][0] if what == "id" else told
+            name = {"count": count, "list": entries, "id": entry_id}.get(what, what)
+            assert where.get(name, "absent") == value
+    assert client.stored() == [b"x"]
+
+
+def test_pad_is_exact(client):
+    trouble(client, "pad", bytes=1 << 20)
+    assert len(client.raw("PutRecords", put_body(b"x"))[2]) == 1 << 20
+
+
+def test_two_lists_and_two_faces(client):
+    trouble(client, "no_entries", form="twice")
+    assert client.raw("PutRecords", put_body(b"x"))[2].count(b'"Records"') == 2
+    client.control("POST", "faults", [{"kind": "two_faced"}, {"kind": "partial", "indexes": [0]}])
+    entry = client.put(b"y")[1]["Records"][0]
+    assert entry["ErrorCode"] and entry["SequenceNumber"]
+    assert client.stored() == [b"x"]
+
+
+def test_partial_by_key_and_by_shard(client):
+    trouble(client, "partial", key="^b")
+    _, told = client.call("PutRecords", put_body(b"1", b"2", b"3", keys=["a", "b", "bb"]))
+    assert ["ErrorCode" in entry for entry in told["Records"]] == [False, True, True]
+    trouble(client, "partial", shard=2)
+    _, told = client.call("PutRecords", put_body(*[b"x"] * 100, stream="wide",
+                                                 keys=["k%d" % i for i in range(100)]))
+    for entry in told["Records"]:
+        assert ("ErrorCode" in entry) == ("ShardId" not in entry)
+        assert entry.get("ShardId") != "shardId-000000000002"
+    assert told["FailedRecordCount"] > 5
+    assert "shard shardId-000000000002 in stream wide" in next(
+        entry["ErrorMessage"] for entry in told["Records"] if "ErrorCode" in entry)
+
+
+def test_faults_of_one_stream(client):
+    for kind in ("error", "cut", "partial", "garbage"):
+        trouble(client, kind, stream="wide")
+        assert client.put(b"x")[1]["FailedRecordCount"] == 0
+    trouble(client, "error", stream="wide")
+    assert client.put(b"x", stream="wide")[0] == 500
+    arn = {"StreamARN": "arn:aws:kinesis:us-east-1:123456789012:stream/wide"}
+    assert client.call("PutRecords", arn | put_body(b"x") | {"StreamName": None})[0] == 500
+    trouble(client, "error", stream="d", pattern="x")
+    assert client.fire(b"x")[0] == 500 and client.put(b"x")[0] == 200
+
+
+def test_error_forms(client):
+    trouble(client, "error", status=400, code="KMSDisabledException", form="namespace")
+    told = client.put(b"x")[1]["__type"]
+    assert "#KMSDisabledException:http://" in told
+    trouble(client, "error", form="garbled")
+    with pytest.raises(UnicodeDecodeError):
+        client.put(b"x")
+    for form, body in (("plain", b"InternalFailure: "), ("array", b'["InternalFailure"]')):
+        trouble(client, "error", form=form)
+        assert client.raw("PutRecords", put_body(b"x"))[2].startswith(body)
+    assert client.stored() == []
+
+
+def test_retry_after_in_its_forms(client):
+    down = {"kind": "error", "status": 503}
+    client.control("POST", "faults", [{"kind": "retry_after", "header": "Retry-After", "ms": 7},
+                                      down])
+    assert client.raw("PutRecords", put_body(b"x"))[1]["Retry-After"] == "7"
+    client.control("POST", "faults", [{"kind": "retry_after", "header": "Retry-After",
+                                       "date_s": 60}, down])
+    told = client.raw("PutRecords", put_body(b"x"))[1]["Retry-After"]
+    assert 55 < parsedate_to_datetime(told).timestamp() - time.time() <= 60
+
+
+def test_redirect_and_too_large(client):
+    trouble(client, "redirect", status=307)
+    status, headers, _ = client.raw("PutRecords", put_body(b"x"))
+    assert (status, headers["Location"]) == (307, "/elsewhere")
+    trouble(client, "too_large", bytes=1000)
+    assert client.raw("PutRecords", put_body(b"x" * 1000))[::2] == (413, b"")
+    assert client.put(b"x" * 100)[0] == 200
+    assert client.stored() == [b"x" * 100]
+
+
+def spoken(port, body=b"", wait=0.3):
+    """What the endpoint says, byte for byte, to an unsigned call; and whether it hung up."""
+    with socket.create_connection(("127.0.0.1", port), 5) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: Kinesis_20131202.ListStreams\r\n"
+                     b"Content-Type: application/x-amz-json-1.1\r\nContent-Length: %d\r\n\r\n"
+                     % len(body) + body)
+        sock.settimeout(wait)
+        got = b""
+        try:
+            while data := sock.recv(65536):
+                got += data
+        except socket.timeout:
+            return got, False
+        except ConnectionResetError:
+            return got, "reset"
+        return got, True
+
+
+def test_hang_up(shared, client):
+    for form, end in (("reset", "reset"), ("stall", False)):
+        trouble(client, "hang_up", form=form)
+        assert spoken(shared.told["port"], b"x" * 10) == (b"", end)
+    trouble(client, "hang_up", form="close", at=1.0)
+    assert spoken(shared.told["port"], b"x" * 10) == (b"", True)
+    assert client.control("GET", "stats")["outcomes"] == {"hang_up": 3}
+
+
+def test_an_error_before_the_body_is_read(shared, client):
+    trouble(client, "early_error", status=413, form="empty")
+    status, headers, body = client.raw("PutRecords", put_body(b"x" * 1000000))
+    assert (status, headers["Connection"], body) == (413, "close", b"")
+    assert shared.client().stored() == []
+
+
+def test_a_body_is_read_slowly(client):
+    trouble(client, "slow_read", per_s=300_000)
+    began = time.monotonic()
+    assert client.put(b"x" * 200_000)[0] == 200     # some of it may come along with the head
+    assert time.monotonic() - began > 0.3
+    assert client.stored() == [b"x" * 200_000]
+
+
+def test_close_after_store(shared, client):
+    trouble(client, "close_after_store")
+    with pytest.raises(http.client.RemoteDisconnected):
+        client.put(b"x")
+    assert shared.client().stored() == [b"x"]
+
+
+def test_hold_lets_answers_leave_together(shared, client):
+    trouble(client, "hold", period_ms=300)
+    ends = []
+    for _ in range(2):
+        client.put(b"x")
+        ends.append(time.monotonic())
+    assert 0.2 < ends[1] - ends[0] < 0.4
+
+
+def test_a_dribble_has_an_end(client):
+    trouble(client, "slow_body", chunk_bytes=1, pause_ms=50, last_ms=200)
+    began = time.monotonic()
+    assert client.put(b"x")[1]["FailedRecordCount"] == 0
+    assert 0.15 < time.monotonic() - began < 2
+
+
+MANNERS = [
+    ({"kind": "interim", "status": 103}, b"HTTP/1.1 103 Early Hints\r\n", False),
+    ({"kind": "chunked", "bytes": 10}, b"a;surprise=1\r\n", False),
+    ({"kind": "http10"}, b"HTTP/1.0 ", True),
+    ({"kind": "small_letters"}, b"\r\ncontent-length: ", False),
+    ({"kind": "silent_close", "after_ms": 10}, b"HTTP/1.1 ", True),
+    ({"kind": "content_type", "value": "text/html"}, b"\r\nContent-Type: text/html\r\n", False),
+]
+
+
+@pytest.mark.parametrize("fault,wanted,ends", MANNERS, ids=[m[0]["kind"] for m in MANNERS])
+def test_manners(shared, client, fault, wanted, ends):
+    client.control("POST", "faults", fault)
+    got, hung_up = spoken(shared.told["port"])
+    assert wanted in got and hung_up == ends
+    assert b"onnection: close" not in got
+
+
+def test_gzip_repeated_headers_and_odd_status(client):
+    trouble(client, "gzip")
+    _, headers, body = client.raw("PutRecords", put_body(b"x"))
+    assert headers["Content-Encoding"] == "gzip" and b'"FailedRecordCount":0' in \
+        gzip.decompress(body)
+    trouble(client, "repeat_headers")
+    assert len(client.raw("PutRecords", put_body(b"x"))[1].get_all("x-amzn-RequestId")) == 2
+    trouble(client, "odd_status", status=204)
+    assert client.raw("PutRecords", put_body(b"x"))[::2] == (204, b"")
+    assert len(client.stored()) == 3
+
+
+HEADS = {"nonsense": b"SSH-2.0", "huge": b"x" * 300000, "many": b"X-Surprise-9999: x",
+         "no_colon": b"this is not a header", "long": b"Content-Length: 1",
+         "short": b"Content-Length: ", "negative": b"Content-Length: -1",
+         "two_lengths": b"Content-Length: 7\r\n", "no_status": b"HTTP/1.1 OK\r\n",
+         "zeros": b"X-Surprise: \0\0"}
+
+
+@pytest.mark.parametrize("form", HEADS)
+def test_broken_heads(shared, client, form):
+    trouble(client, "broken_head", form=form)
+    with pytest.raises(AssertionError, match="unknown form"):
+        trouble(client, "broken_head", form="none")
+    body = json.dumps(put_body(b"x")).encode()
+    request = Request("POST", "/", [("host", "127.0.0.1:%d" % shared.told["port"]),
+                                    ("content-type", "application/x-amz-json-1.1"),
+                                    ("x-amz-target", TARGETS["kinesis"] + "PutRecords")], body)
+    sigv4.sign(request, KEY_ID, SECRET, "us-east-1", "kinesis")
+    with socket.create_connection(("127.0.0.1", shared.told["port"]), 5) as sock:
+        lines = ["%s: %s" % header for header in request.headers]
+        lines.append("Content-Length: %d" % len(body))
+        sock.sendall("\r\n".join(["POST / HTTP/1.1", *lines, "", ""]).encode() + body)
+        got = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert HEADS[form] in got and got.endswith(b"]}")
+    assert shared.client().stored() == [b"x"]
 
 
 def refused(port):
