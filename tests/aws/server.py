@@ -57,6 +57,7 @@ class Server:
         self._stopping = False
         self._listener = _bound(port)
         self._listener.listen(BACKLOG)
+        self._listening = True
         self.port = self._listener.getsockname()[1]
 
     def start(self):
@@ -74,9 +75,12 @@ class Server:
             self._close_all()
 
     def _close_all(self):
-        """Wakes every thread by shutting its socket; each closes its own."""
-        for sock in [self._listener, *self._live]:
+        """Wakes every thread by shutting its socket; each closes its own.
+
+        A listener is shut once, while it listens: one that is shut before hears nothing later."""
+        for sock in [self._listener] * self._listening + list(self._live):
             _shut(sock)
+        self._listening = False
 
     def _accept(self):
         while not self._stopping:
@@ -104,6 +108,7 @@ class Server:
             with self._lock:
                 if time.monotonic() >= self._down_until:
                     self._listener.listen(BACKLOG)
+                    self._listening = True
                     return
             time.sleep(0.01)
 

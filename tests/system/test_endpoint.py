@@ -27,7 +27,9 @@ ENDPOINT = pathlib.Path(__file__).resolve().parent.parent / "aws"
 sys.path.append(str(ENDPOINT))
 
 import sigv4                        # noqa: E402
-from messages import Request        # noqa: E402
+from endpoint import Stats          # noqa: E402
+from messages import Answer, Reading, Request   # noqa: E402
+from server import Server           # noqa: E402
 
 KEY_ID, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 TOKEN = "token+of/a=session"
@@ -1016,6 +1018,29 @@ def test_down(shared, client, when):
     again = shared.client()
     assert again.stored() == ([] if when == "at once" else [b"stored"])
     assert again.put(b"back")[0] == 200
+
+
+def test_down_again_while_it_is_down():
+    """A shutdown(2) of a socket that does not listen yet makes it deaf when it does."""
+    class Friendly:
+        def receive(self, request):
+            return Reading("", 0, "answer", answer=Answer(200))
+
+    server = Server(Friendly(), Stats(), 0)
+    server.start()
+    try:
+        server.go_down(0.3)
+        time.sleep(0.15)
+        server.go_down(0.3)
+        deadline = time.monotonic() + 3
+        while refused(server.port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with socket.create_connection(("127.0.0.1", server.port), 1) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
+    finally:
+        server.stop()
 
 
 def test_faults_are_counted_and_end_by_themselves(client):
