@@ -21,8 +21,8 @@ record := cri events fields java java_json java_regex java_text key mill mill_gr
           parse_syslog pattern recipe squeeze template typed when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
-ship   := aws_error batch client creds deliver endpoint firehose gate http imds kinesis put \
-          retry_after window
+ship   := aws_error batch client creds deliver endpoint firehose gate http http_trouble imds \
+          kinesis proxy put retry_after window
 keep   := checkpoint dead dead_dir facts folders ledger letters spool spool_format spool_job \
           spool_read spool_start state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
@@ -33,10 +33,10 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           scribe setup sheet units
 
 unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
-         encoding endpoint escape events fields flow follower gate generation glob heap imds \
-         java java_regex json kinesis ledger map mill parse patience pattern recipe record \
-         retry_after rooms sigv4 slice source spool squeeze steady template typed unpack utf8 \
-         when window zone
+         encoding endpoint escape events fields flow follower gate generation glob heap http \
+         http_trouble imds java java_regex json kinesis ledger map mill parse patience pattern \
+         proxy recipe record retry_after rooms sigv4 slice source spool squeeze steady \
+         template typed unpack utf8 when window zone
 tools := parse_lines
 sim   := crashes histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \

@@ -118,7 +118,7 @@ static void read_row(const struct walk *w, const struct config_key *k, const con
 
     if (!w->in_flow && !claim_global(w, k, s))
         return;
-    if (k->secret && w->load->check_exposed && place.exposed)
+    if (config_key_is_secret(k, s) && w->load->check_exposed && place.exposed)
         config_scene_mistake(&w->scene, s, k->path,
                              "is a secret in a file that other users can read; run: chmod 600 %s",
                              place.file);

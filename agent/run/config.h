@@ -184,6 +184,9 @@ struct config { /* owns everything */
     struct {
         char *ca_file; /* or NULL */
     } tls;
+    struct {
+        char *url, *no_proxy; /* each NULL if absent */
+    } proxy;
     enum config_log_level log_level;
     uint64_t memory_limit; /* bytes */
     struct {
@@ -247,6 +250,8 @@ struct config_key {
      * a word that is none, to say more than that.  The second is for those who quote. */
     const char *(*judge)(const char *text);
     const char *(*inspect)(const char *text, char why[static CONFIG_WHY_SIZE]);
+    struct slice (*secret_of)(
+        const char *text);            /* TEXT: its part that is a secret, if it has one */
     const struct config_group *group; /* CONFIG_GROUPS */
     bool required, secret;
     bool empties;  /* TEXTS: one of them may be "" */

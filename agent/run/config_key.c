@@ -72,6 +72,24 @@ static struct config_flow *flow_of(const struct config_key *k, void *base)
     return base;
 }
 
+/* What of `text`, a value of the row or NULL, nobody must see. */
+static struct slice secret_of(const struct config_key *k, const char *text)
+{
+    if (text != NULL && k->secret_of != NULL)
+        return k->secret_of(text);
+    return k->secret ? slice_of(text) : (struct slice){0};
+}
+
+static bool text_is_secret(const struct config_key *k, const char *text)
+{
+    return secret_of(k, text).len > 0;
+}
+
+bool config_key_is_secret(const struct config_key *k, const struct config_setting_t *setting)
+{
+    return k->secret || text_is_secret(k, config_setting_get_string(setting));
+}
+
 static void text_free(char *text, bool secret)
 {
     if (text != NULL && secret)
@@ -174,7 +192,7 @@ static const char *keep_text(const struct config_key *k, void *base, const char 
 
     if (copy == NULL)
         return config_out_of_memory;
-    text_free(*to, k->secret);
+    text_free(*to, text_is_secret(k, *to));
     *to = copy;
     return NULL;
 }
@@ -445,8 +463,8 @@ void config_key_read(const struct config_key *k, const struct config_setting_t *
     if (wrong == config_out_of_memory)
         scene->mistakes->lost = true;
     else if (wrong != NULL)
-        config_scene_mistake(scene, setting, k->path, "%s %s", show(setting, k->secret, quoted),
-                             wrong);
+        config_scene_mistake(scene, setting, k->path, "%s %s",
+                             show(setting, config_key_is_secret(k, setting), quoted), wrong);
 }
 
 int config_key_preset(const struct config_key *k, void *base)
@@ -520,6 +538,23 @@ static void print_partition(const struct config_flow *f, FILE *to)
     fputc('"', to);
 }
 
+/* Stars for what is secret; the rest tells a person what is set, and loads again. */
+static void print_text(const struct config_key *k, const char *text, FILE *to)
+{
+    struct slice secret = secret_of(k, text);
+    char *masked = NULL;
+
+    if (secret.len == 0) {
+        config_print_text(text, to);
+        return;
+    }
+    if (asprintf(&masked, "%.*s********%s", (int)(secret.ptr - text), text,
+                 secret.ptr + secret.len) < 0)
+        masked = NULL;
+    config_print_text(masked != NULL ? masked : "********", to);
+    free(masked);
+}
+
 void config_key_print(const struct config_key *k, const void *base, FILE *to)
 {
     const void *at = member_const(k, base);
@@ -527,7 +562,7 @@ void config_key_print(const struct config_key *k, const void *base, FILE *to)
 
     switch (k->type) {
     case CONFIG_TEXT:
-        config_print_text(k->secret ? "********" : *(char *const *)at, to);
+        print_text(k, *(char *const *)at, to);
         return;
     case CONFIG_TEXTS:
         config_texts_print(at, to);
@@ -566,7 +601,7 @@ void config_key_clear(const struct config_key *k, void *base)
     char **text = member(k, base);
 
     if (k->type == CONFIG_TEXT) {
-        text_free(*text, k->secret);
+        text_free(*text, text_is_secret(k, *text));
         *text = NULL;
     } else if (k->type == CONFIG_TEXTS) {
         config_texts_clear(member(k, base));

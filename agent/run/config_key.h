@@ -32,6 +32,9 @@ __attribute__((format(printf, 4, 5))) void config_scene_mistake(
     const struct config_scene *scene, const struct config_setting_t *setting, const char *path,
     const char *format, ...);
 
+/* Is what is written there a secret? */
+bool config_key_is_secret(const struct config_key *k, const struct config_setting_t *setting);
+
 /* Reads the setting into its member, or adds a mistake. */
 void config_key_read(const struct config_key *k, const struct config_setting_t *setting, void *base,
                      const struct config_scene *scene);

@@ -4,6 +4,7 @@
 #include "record/parse.h"
 #include "run/config_convert.h"
 #include "run/judge.h"
+#include "ship/proxy.h"
 #include "util.h"
 
 #include <assert.h>
@@ -132,6 +133,11 @@ static const struct config_key global_keys[] = {
      .meaning = "token of temporary credentials", .judge = judge_secret, .secret = true},
     {"tls.ca_file", CONFIG_TEXT, AT(tls.ca_file), NULL, 1, 4095,
      .meaning = "certificates to trust instead of the system's", .judge = judge_ca_file},
+    {"proxy.url", CONFIG_TEXT, AT(proxy.url), NULL, 0, PROXY_URL_MAX,
+     .meaning = "HTTP proxy on the way to the service", .judge = proxy_judge,
+     .secret_of = proxy_secret},
+    {"proxy.no_proxy", CONFIG_TEXT, AT(proxy.no_proxy), NULL, 0, 4 * KIB,
+     .meaning = "hosts that are reached without the proxy", .judge = proxy_judge_list},
     {"log.level", CONFIG_WORD, AT(log_level), "info", 0, 0,
      .meaning = "what kinetail says about itself", .words = log_levels},
 };

@@ -21,6 +21,7 @@
 #include "ship/http.h"
 #include "ship/imds.h"
 #include "ship/kinesis.h"
+#include "ship/proxy.h"
 #include "tail/follower.h"
 #include "util.h"
 
@@ -50,6 +51,7 @@ struct lane {
     struct loop *loop;
     struct watch *watch;
     struct scribe *scribe;
+    struct proxy proxy;
     struct http *http;
     struct client *clients[ARRAY_LEN(lane_services)]; /* NULL where no flow needs it */
     struct imds *imds;                                /* NULL if no flow needs it */
@@ -215,13 +217,19 @@ static int lane_find_endpoint(const struct config *c, const struct service *s, s
 
 static int lane_new_http(struct lane *l)
 {
-    const struct http_settings settings = {.ca_file = l->config->tls.ca_file,
-                                           .user_agent = KINETAIL_AGENT};
+    const struct config *c = l->config;
+    const struct http_settings settings = {
+        .ca_file = c->tls.ca_file, .user_agent = KINETAIL_AGENT, .proxy = &l->proxy};
+    char why[PROXY_WHY_SIZE];
     size_t calls = 1; /* the instance's metadata */
     int r;
 
     if (l->world.transport != NULL)
         return 0;
+    if (proxy_find(c->proxy.url, c->proxy.no_proxy, &l->proxy, why) < 0) {
+        log_error("proxy: %s", why);
+        return -EINVAL;
+    }
     for (size_t i = 0; i < l->config->flow_count; i++)
         calls += l->config->flows[i].max_in_flight + DESTINATION_DRAIN;
     r = http_new(l->loop, &settings, &l->http);
@@ -264,6 +272,9 @@ static int lane_new_clients(struct lane *l)
         r = lane_find_endpoint(c, lane_services[n], &settings.endpoint);
         if (r < 0)
             break;
+        if (l->http != NULL && proxy_is_for(&l->proxy, settings.endpoint.url))
+            log_info("proxy: %s is reached through %s, as %s says", settings.endpoint.host,
+                     l->proxy.shown, l->proxy.from);
         r = client_new(l->http != NULL ? http_transport(l->http) : l->world.transport,
                        l->world.clock, &settings, &l->clients[n]);
         if (r < 0)

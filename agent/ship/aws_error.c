@@ -80,6 +80,32 @@ static const struct {
     ROW("KMSInvalidStateException", AWS_ERROR_OPERATOR, advice_kms),
     ROW("KMSNotFoundException", AWS_ERROR_OPERATOR, advice_kms),
     ROW("KMSOptInRequired", AWS_ERROR_OPERATOR, advice_kms),
+
+    /* What http_trouble calls what never came to an answer. */
+    ROW("name not found", AWS_ERROR_TRANSIENT, "check the endpoint's name and this host's DNS"),
+    ROW("no connection", AWS_ERROR_TRANSIENT, "check the network and the firewalls if it lasts"),
+    ROW("answer too long", AWS_ERROR_TRANSIENT, advice_endpoint),
+    ROW("certificate expired", AWS_ERROR_OPERATOR,
+        "renew the endpoint's certificate, or check this host's clock"),
+    ROW("certificate not valid yet", AWS_ERROR_OPERATOR, advice_clock),
+    ROW("certificate of another", AWS_ERROR_OPERATOR,
+        "check the endpoint: who answers there is somebody else"),
+    ROW("self-signed certificate", AWS_ERROR_OPERATOR, "if you trust it, name it in tls.ca_file"),
+    ROW("unknown authority", AWS_ERROR_OPERATOR,
+        "check the authorities of this host, or name the right one in tls.ca_file"),
+    ROW("certificate", AWS_ERROR_OPERATOR, "check the endpoint's certificate"),
+    ROW("tls.ca_file", AWS_ERROR_OPERATOR, "put certificates in PEM form into that file"),
+    ROW("TLS too old", AWS_ERROR_OPERATOR, "let the endpoint speak TLS 1.2 or newer"),
+    ROW("no TLS", AWS_ERROR_OPERATOR, "check the endpoint's port: no TLS is spoken there"),
+    ROW("no proxy", AWS_ERROR_TRANSIENT, "check proxy.url (or https_proxy) and the proxy itself"),
+    ROW("proxy wants a password", AWS_ERROR_OPERATOR,
+        "write proxy.url (or https_proxy) as http://USER:PASSWORD@HOST:PORT"),
+    ROW("proxy refuses", AWS_ERROR_OPERATOR,
+        "let the proxy allow CONNECT to the endpoint, or name the endpoint in proxy.no_proxy"),
+    ROW("proxy gets no answer", AWS_ERROR_TRANSIENT,
+        "ask who runs the proxy whether it reaches the endpoint if it lasts"),
+    ROW("proxy's certificate", AWS_ERROR_OPERATOR,
+        "check the proxy's certificate; tls.ca_file names whom to trust"),
 #undef ROW
 };
 

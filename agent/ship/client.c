@@ -105,8 +105,8 @@ static void client_explain(struct client_call *call, const struct http_answer *h
                            struct client_answer *ret)
 {
     if (h->error != 0) {
-        ret->class = AWS_ERROR_TRANSIENT;
-        ret->code = slice_of("no answer");
+        ret->code = h->kind != NULL ? slice_of(h->kind) : SLICE("no answer");
+        ret->class = aws_error_class_of_status(ret->code, 0);
         ret->message = slice_of(h->why);
         return;
     }

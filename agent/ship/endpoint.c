@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <strings.h>
@@ -43,7 +42,7 @@ int endpoint_of_region(struct slice service, struct slice region, struct endpoin
     return 0;
 }
 
-static bool is_loopback(struct slice host)
+bool endpoint_is_loopback(struct slice host)
 {
     char text[INET6_ADDRSTRLEN];
     struct in6_addr six;
@@ -124,7 +123,7 @@ int endpoint_from_url(struct slice url, struct endpoint *ret)
     r = split_port(authority, &host, &port);
     if (r < 0 || host.len == 0 || !is_name(host))
         return -EINVAL;
-    if (plain && !is_loopback(host))
+    if (plain && !endpoint_is_loopback(host))
         return -EPERM;
     if (url.len + 2 > sizeof e.url)
         return -ENAMETOOLONG;

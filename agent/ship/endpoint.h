@@ -7,6 +7,8 @@
 
 #include "slice.h"
 
+#include <stdbool.h>
+
 enum { ENDPOINT_TEXT_MAX = 512 };
 
 struct endpoint {
@@ -21,5 +23,8 @@ int endpoint_from_url(struct slice url, struct endpoint *ret);
 /* The regional endpoint of `service` ("kinesis"): service.region.suffix, by the partition that the
  * region belongs to (botocore's partitions.json).  Errors: -ENAMETOOLONG. */
 int endpoint_of_region(struct slice service, struct slice region, struct endpoint *ret);
+
+/* "localhost", 127.0.0.0/8 or ::1, the last in brackets or without. */
+bool endpoint_is_loopback(struct slice host);
 
 #endif

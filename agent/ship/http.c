@@ -4,11 +4,16 @@
 #include "clock.h"
 #include "list.h"
 #include "run/loop.h"
+#include "ship/http_trouble.h"
+#include "ship/proxy.h"
 #include "ship/retry_after.h"
 #include "util.h"
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -19,6 +24,21 @@ enum {
     HTTP_RECEIVE_BUFFER = 64 * 1024, /* … and takes from recv(2): an answer to 500 records */
     HTTP_OWN_HEADERS = 1,            /* "Expect:" */
     HTTP_KEPT_MAX = 256,             /* of a header of the answer that we keep */
+
+    /* Bytes that the kernel takes before those it has are sent.  Without, it takes megabytes at once,
+     * and a slow line that is busy with them for a minute looks still to libcurl. */
+    HTTP_UNSENT_MAX = 64 * 1024,
+
+    HTTP_NAMES_KEPT_S = 60,        /* addresses of a name; libcurl's default */
+    HTTP_AUTHORITIES_KEPT_S = 600, /* what was read from the file of authorities */
+};
+
+/* Whom we speak with, by the URL: one service at one endpoint. */
+struct http_peer {
+    struct list node;
+    uint64_t trouble_ms; /* when a call last died of the network; 0: never */
+    bool in_doubt;       /* and none was answered since */
+    char url[];
 };
 
 /* The headers of an answer that somebody asks for. */
@@ -51,11 +71,18 @@ struct http_slot {
     struct http *http;
     CURL *easy;
     struct http_call *call;
+    struct http_peer *peer; /* of the call; NULL: whoever it is, nothing is learnt from it */
+    bool by_proxy;          /* as libcurl was told */
+    bool opened;            /* the call has opened a socket: no kept connection was good */
+    bool overflow;          /* the answer was too long */
+    bool headed;            /* the headers came to their end */
+    size_t header_bytes;
     /* libcurl only reads these nodes; building the list by hand spares an allocation each. */
     struct curl_slist headers[HTTP_HEADERS_MAX + HTTP_OWN_HEADERS];
     struct buf body;
     struct http_kept kept[HTTP_KEPT_COUNT];
-    char why[CURL_ERROR_SIZE];
+    char words[CURL_ERROR_SIZE];                      /* libcurl's */
+    char why[CURL_ERROR_SIZE + PROXY_SHOWN_MAX + 64]; /* ours */
 };
 
 /* A socket of libcurl's in our loop. */
@@ -72,43 +99,18 @@ struct http {
     CURLM *multi;
     struct loop_timer timer;
     struct loop_turn turn; /* collects what is finished */
-    struct list idle, busy, sockets;
+    struct list idle, busy, sockets, peers;
     size_t slot_count;
 };
-
-/* The one place where libcurl's codes become ours. */
-static int http_errno(CURLcode code)
-{
-    switch (code) {
-    case CURLE_OK:
-        return 0;
-    case CURLE_OUT_OF_MEMORY:
-        return -ENOMEM;
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
-        return -EHOSTUNREACH;
-    case CURLE_COULDNT_CONNECT:
-        return -ECONNREFUSED;
-    case CURLE_OPERATION_TIMEDOUT:
-        return -ETIMEDOUT;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR:
-        return -EKEYREJECTED;
-    case CURLE_WRITE_ERROR:
-        return -EMSGSIZE; /* http_body is the only one to refuse bytes */
-    default:
-        return -ECONNRESET;
-    }
-}
 
 static size_t http_body(char *data, size_t size, size_t count, void *user)
 {
     struct http_slot *s = user;
 
-    return buf_append(&s->body, (struct slice){data, size * count}) < 0 ? 0 : size * count;
+    if (buf_append(&s->body, (struct slice){data, size * count}) == 0)
+        return size * count;
+    s->overflow = true;
+    return 0;
 }
 
 /* If `line` is the header `name`, keeps its value. */
@@ -144,9 +146,19 @@ static size_t http_header(char *data, size_t size, size_t count, void *user)
     struct http_slot *s = user;
     struct slice line = {data, size * count};
 
+    /* An endless row of headers is no body, and no interim answer begins the count again. */
+    s->header_bytes += line.len;
+    if (s->header_bytes > HTTP_HEADERS_BYTES_MAX) {
+        s->overflow = true;
+        return 0;
+    }
+
     /* A status line: what came before it was of an interim answer, "100 Continue". */
-    if (slice_starts_with(line, SLICE("HTTP/")))
+    if (slice_starts_with(line, SLICE("HTTP/"))) {
         http_forget_headers(s);
+        s->headed = false;
+    }
+    s->headed = s->headed || line.ptr[0] == '\r' || line.ptr[0] == '\n';
     for (size_t i = 0; i < HTTP_KEPT_COUNT; i++)
         http_keep_header(line, kept_names[i], &s->kept[i]);
     return line.len;
@@ -177,16 +189,75 @@ static struct http_call *http_release(struct http_slot *s)
     return call;
 }
 
+/* Whether what went wrong is the proxy's: the call had it before it, and was not let through. */
+static bool http_is_at_proxy(const struct http_slot *s, CURLcode code, long connect_status)
+{
+    if (!s->by_proxy)
+        return false;
+    if (strncmp(s->words, "Proxy CONNECT", 13) == 0) /* in the midst of its answer */
+        return true;
+    if (connect_status >= 200 && connect_status < 300)
+        return false;
+    return s->opened || connect_status != 0 || code == CURLE_COULDNT_RESOLVE_PROXY ||
+           strncmp(s->words, "Resolving", 9) == 0; /* with a proxy, no other name is resolved */
+}
+
+/* What happened, in words.  Never libcurl's own about a proxy alone: they do not say which. */
+static void http_say_why(struct http_slot *s, CURLcode code, const struct http_ending *e)
+{
+    const char *words = s->words[0] != '\0' ? s->words : curl_easy_strerror(code);
+
+    if (s->overflow)
+        (void)snprintf(s->why, sizeof s->why, "the answer is longer than %d bytes%s",
+                       s->header_bytes > HTTP_HEADERS_BYTES_MAX ? HTTP_HEADERS_BYTES_MAX
+                                                                : HTTP_ANSWER_MAX,
+                       s->header_bytes > HTTP_HEADERS_BYTES_MAX ? " of headers" : "");
+    else if (!e->at_proxy)
+        (void)snprintf(s->why, sizeof s->why, "%s", words);
+    else if (e->connect_status != 0)
+        (void)snprintf(s->why, sizeof s->why, "%s answers CONNECT with HTTP status %ld",
+                       s->http->settings.proxy->shown, e->connect_status);
+    else
+        (void)snprintf(s->why, sizeof s->why, "%s: %s", s->http->settings.proxy->shown, words);
+}
+
+static void http_explain(struct http_slot *s, CURLcode code, struct http_answer *ret)
+{
+    struct http_ending e = {.code = code, .words = s->words};
+    struct http_trouble t;
+
+    (void)curl_easy_getinfo(s->easy, CURLINFO_HTTP_CONNECTCODE, &e.connect_status);
+    e.at_proxy = http_is_at_proxy(s, code, e.connect_status);
+    (void)curl_easy_getinfo(
+        s->easy, e.at_proxy ? CURLINFO_PROXY_SSL_VERIFYRESULT : CURLINFO_SSL_VERIFYRESULT,
+        &e.verify);
+    t = http_trouble_of(&e);
+    http_say_why(s, code, &e);
+    ret->error = t.error;
+    ret->kind = t.kind;
+    ret->why = s->why;
+    if (s->peer != NULL && t.connection) {
+        s->peer->in_doubt = true;
+        s->peer->trouble_ms = loop_now_ms(s->http->loop);
+    }
+}
+
 static void http_finish(struct http_slot *s, CURLcode code)
 {
-    struct http_answer answer = {.error = http_errno(code), .why = ""};
+    struct http_answer answer = {.why = ""};
     struct http_call *call;
 
+    /* To libcurl, a connection that closes within the headers has ended them. */
+    if (code == CURLE_OK && !s->headed)
+        code = CURLE_PARTIAL_FILE;
     if (code == CURLE_OK) {
         (void)curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &answer.status);
         answer.retry_after_ms = http_retry_after(s);
-    } else
-        answer.why = s->why[0] != '\0' ? s->why : curl_easy_strerror(code);
+        if (s->peer != NULL)
+            s->peer->in_doubt = false;
+    } else {
+        http_explain(s, code, &answer);
+    }
 
     /* The slot first: the callee may send again at once, and then takes another or this very
      * one; so what the answer borrows lives in the slot only until `done` returns. */
@@ -304,11 +375,72 @@ static void http_set_method(struct http_slot *s, const struct http_call *call)
     curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
 }
 
+/* The peer of a URL; one that is new is made.  Gives *ret, which lives as long as we.  -ENOMEM. */
+static int http_peer_of(struct http *h, const char *url, struct http_peer **ret)
+{
+    size_t size = strlen(url) + 1;
+    struct http_peer *p;
+
+    LIST_EACH(&h->peers, n, after)
+    {
+        p = CONTAINER_OF(n, struct http_peer, node);
+        if (strcmp(p->url, url) == 0) {
+            *ret = p;
+            return 0;
+        }
+    }
+    p = calloc(1, sizeof *p + size);
+    if (p == NULL)
+        return -ENOMEM;
+    memcpy(p->url, url, size);
+    list_append(&h->peers, &p->node);
+    *ret = p;
+    return 0;
+}
+
+/* How far what was kept is trusted: connections, addresses, authorities. */
+static void http_set_trust(struct http_slot *s)
+{
+    const struct http_peer *p = s->peer;
+    bool doubt = p != NULL && p->in_doubt;
+    uint64_t age_s = HTTP_AGE_S;
+
+    /* Only connections that are younger than the last trouble; libcurl's seconds are whole. */
+    if (p != NULL && p->trouble_ms > 0)
+        age_s = MIN(age_s, (loop_now_ms(s->http->loop) - p->trouble_ms) / 1000 + 1);
+    curl_easy_setopt(s->easy, CURLOPT_FRESH_CONNECT, doubt ? 1L : 0L);
+    curl_easy_setopt(s->easy, CURLOPT_MAXLIFETIME_CONN, (long)age_s);
+    curl_easy_setopt(s->easy, CURLOPT_DNS_CACHE_TIMEOUT, doubt ? 0L : (long)HTTP_NAMES_KEPT_S);
+    /* 0 would leave the old ones in libcurl's keeping, for the next call that is not in doubt. */
+    curl_easy_setopt(s->easy, CURLOPT_CA_CACHE_TIMEOUT, doubt ? 1L : (long)HTTP_AUTHORITIES_KEPT_S);
+}
+
+/* Direct calls have URLs of many kinds, and nobody waits for them. */
+static int http_aim(struct http_slot *s, const struct http_call *call)
+{
+    const struct proxy *proxy = s->http->settings.proxy;
+    bool by_proxy = proxy != NULL && !call->direct && proxy_is_for(proxy, call->url);
+    int r = 0;
+
+    s->peer = NULL;
+    if (!call->direct)
+        r = http_peer_of(s->http, call->url, &s->peer);
+    if (r < 0)
+        return r;
+    if (by_proxy != s->by_proxy &&
+        curl_easy_setopt(s->easy, CURLOPT_PROXY, by_proxy ? proxy->url : "") != CURLE_OK)
+        return -ENOMEM;
+    s->by_proxy = by_proxy;
+    http_set_trust(s);
+    return 0;
+}
+
 static int http_send(struct transport *t, struct http_call *call)
 {
     struct http *h = CONTAINER_OF(t, struct http, transport);
     struct http_slot *s;
     size_t n = 0;
+    int r;
 
     if (list_is_empty(&h->idle))
         return -EAGAIN;
@@ -322,9 +454,14 @@ static int http_send(struct transport *t, struct http_call *call)
     s->headers[n].data = (char *)(uintptr_t) "Expect:";
     s->headers[n].next = NULL;
 
+    r = http_aim(s, call);
+    if (r < 0)
+        return r;
     buf_reset(&s->body);
     http_forget_headers(s);
-    s->why[0] = '\0';
+    s->words[0] = '\0';
+    s->opened = s->overflow = s->headed = false;
+    s->header_bytes = 0;
     curl_easy_setopt(s->easy, CURLOPT_URL, call->url);
     curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers);
     http_set_method(s, call);
@@ -354,6 +491,20 @@ static void http_slot_free(struct http_slot *s)
     free(s);
 }
 
+/* libcurl: a socket is there and not connected yet.  What the kernel does not know it does not do: the
+ * other bounds still hold. */
+static int http_on_open(void *user, curl_socket_t fd, curlsocktype purpose)
+{
+    struct http_slot *s = user;
+    int unheard_ms = HTTP_UNHEARD_MS, unsent = HTTP_UNSENT_MAX;
+
+    (void)purpose;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof unheard_ms);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+    s->opened = true;
+    return CURL_SOCKOPT_OK;
+}
+
 static int http_slot_new(struct http *h)
 {
     struct http_slot *s = calloc(1, sizeof *s);
@@ -380,20 +531,34 @@ static int http_slot_new(struct http *h)
     SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTP_SEND_BUFFER);
     SET(CURLOPT_BUFFERSIZE, (long)HTTP_RECEIVE_BUFFER);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_PROXY, ""); /* not even the environment's: not a setting yet */
+    SET(CURLOPT_MAXAGE_CONN, (long)HTTP_IDLE_S);
+    SET(CURLOPT_SOCKOPTFUNCTION, http_on_open);
+    SET(CURLOPT_SOCKOPTDATA, s);
+    SET(CURLOPT_PROXY, ""); /* until a call needs it; never what the environment says to libcurl */
+    SET(CURLOPT_NOPROXY, ""); /* the same: proxy.h decides */
+    SET(CURLOPT_HTTPPROXYTUNNEL, 1L);
+    SET(CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC);
+    SET(CURLOPT_HEADEROPT,
+        (long)CURLHEADER_SEPARATE); /* our headers are not the proxy's business */
+    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    SET(CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_PROXY_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_PROXY_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     if (h->settings.ca_file != NULL) {
         SET(CURLOPT_CAINFO, h->settings.ca_file);
         SET(CURLOPT_CAPATH, NULL); /* instead of the system's, not beside them */
+        SET(CURLOPT_PROXY_CAINFO, h->settings.ca_file);
+        SET(CURLOPT_PROXY_CAPATH, NULL);
     }
     SET(CURLOPT_USERAGENT, h->settings.user_agent);
     SET(CURLOPT_WRITEFUNCTION, http_body);
     SET(CURLOPT_WRITEDATA, s);
     SET(CURLOPT_HEADERFUNCTION, http_header);
     SET(CURLOPT_HEADERDATA, s);
-    SET(CURLOPT_ERRORBUFFER, s->why);
+    SET(CURLOPT_ERRORBUFFER, s->words);
 #undef SET
     if (!ok) {
         http_slot_free(s);
@@ -416,6 +581,7 @@ int http_new(struct loop *loop, const struct http_settings *settings, struct htt
     list_init(&h->idle);
     list_init(&h->busy);
     list_init(&h->sockets);
+    list_init(&h->peers);
     loop_turn_init(&h->turn, http_collect);
     h->multi = curl_multi_init();
     if (h->multi == NULL)
@@ -453,6 +619,11 @@ void http_free(struct http *h)
     LIST_EACH(&h->sockets, n, after)
     {
         http_forget_socket(h, CONTAINER_OF(n, struct http_socket, node));
+    }
+    LIST_EACH(&h->peers, n, after)
+    {
+        list_remove(n);
+        free(CONTAINER_OF(n, struct http_peer, node));
     }
     loop_timer_done(h->loop, &h->timer);
     loop_turn_cancel(&h->turn);

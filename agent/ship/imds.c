@@ -448,6 +448,7 @@ int imds_new(struct loop *loop, struct transport *transport, const struct imds_s
     i->ttl_ms = settings->ttl_ms;
     i->next = &i->rounds[0];
     i->call.timeout_ms = IMDS_TIMEOUT_MS;
+    i->call.direct = true;
     i->call.done = imds_done;
     arena_init(&i->rounds[0].arena, IMDS_TEXT_MAX);
     arena_init(&i->rounds[1].arena, IMDS_TEXT_MAX);

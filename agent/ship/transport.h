@@ -8,13 +8,15 @@
 
 #include "slice.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { HTTP_HEADERS_MAX = 8 };
 
 struct http_answer {
     int error;         /* 0: an answer came, whole; else -errno */
-    const char *why;   /* with an error: the library's words; else "" */
+    const char *why;   /* with an error: what happened, in words; else "" */
+    const char *kind;  /* with an error: one of http_trouble's kinds, or NULL */
     long status;       /* HTTP status; 0 with an error */
     struct slice body; /* at most HTTP_ANSWER_MAX; borrowed like the rest until done returns */
     struct slice error_type; /* x-amzn-errortype, may be empty */
@@ -28,6 +30,7 @@ struct http_call {
     const char *headers[HTTP_HEADERS_MAX]; /* "Name: value"; NULL ends them */
     struct slice body;
     uint32_t timeout_ms; /* for the whole call */
+    bool direct;         /* whatever the settings say, through no proxy */
     void (*done)(struct http_call *call, const struct http_answer *answer);
     void *slot; /* the transport's own */
 };

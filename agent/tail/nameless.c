@@ -185,7 +185,7 @@ void nameless_tick(struct loop_timer *t)
     for (struct list *node = f->nameless.prev, *before = node->prev; node != &f->nameless;
          node = before, before = node->prev)
         look_after(f, source_of(node));
-    if (f->rescuing && f->held_bytes <= f->settings.held_limit) {
+    if (f->rescuing && f->held_bytes == 0) {
         f->rescuing = false;
         (void)f->events.rescue(f->events.user, false);
     }

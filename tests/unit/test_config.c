@@ -145,6 +145,12 @@ static const struct story {
      "credentials.access_key_id", "'AK ID' is not an access key id", 0},
     {REGION "credentials = { access_key_id = \"A\"; secret_access_key = \"hush \"; };\n" FLOWS, 2,
      "credentials.secret_access_key", "the value has blanks", 0},
+    {REGION "proxy = { url = \"socks5://p:1080\"; };\n" FLOWS, 2, "proxy.url",
+     "'socks5://p:1080' is no proxy that kinetail speaks with", 0},
+    {REGION "proxy = { url = \"http://me:hush@p\"; };\n" FLOWS, 2, "proxy.url",
+     "the value has no port", 0},
+    {REGION "proxy = { no_proxy = \"a:443\"; };\n" FLOWS, 2, "proxy.no_proxy", "'a:443' has a port",
+     0},
     {REGION "flows = ( { name = \"a\"; files = [ \"/a\", \"b\" ]; stream = \"s\"; } );", 2,
      "flows[0].files[1]", "'b' is a relative path", 0},
     {REGION "flows = ( { name = \"a\"; stream = \"s\"; files = [\n\"/a\",\n\"b\"\n]; } );", 4,
@@ -645,6 +651,7 @@ static const char everything[] =
     "credentials = { access_key_id = \"AKID\"; secret_access_key = \"hush/+=\";\n"
     "                session_token = \"hush2\"; };\n"
     "tls = { ca_file = \"/etc/passwd\"; }; log = { level = \"debug\"; };\n"
+    "proxy = { url = \"https://me:hush%40@proxy:3128\"; no_proxy = \"\"; };\n"
     "flows = ( { name = \"ä\"; files = ( \"/a/**/[!a]?.{log,txt}\", \"/b\" \"c\" );\n"
     "  exclude = [ \"*.gz\" ]; from = \"start\"; follow_symlinks = TRUE; newline = true;\n"
     "  stream_arn = \"arn:aws-cn:kinesis:eu-west-1:123456789012:stream/a.b\";\n"
@@ -663,6 +670,8 @@ static void test_everything_set(void **state)
     assert_string_equal(c->endpoint.kinesis, "http://[::1]:4567/");
     assert_string_equal(c->credentials.secret_access_key, "hush/+=");
     assert_string_equal(c->credentials.session_token, "hush2");
+    assert_string_equal(c->proxy.url, "https://me:hush%40@proxy:3128");
+    assert_string_equal(c->proxy.no_proxy, "");
     assert_int_equal(c->log_level, CONFIG_LOG_DEBUG);
     assert_int_equal(f->files.count, 2);
     assert_string_equal(f->files.items[1], "/bc");
@@ -677,7 +686,7 @@ static void test_everything_set(void **state)
     assert_int_equal(f->batch_linger_ms, 1500);
     assert_string_equal(f->truncated_suffix, "");
     assert_int_equal(c->flows[1].key_kind, CONFIG_KEY_FILE);
-    assert_int_equal(c->flows[1].where_line, 10 + 1);
+    assert_int_equal(c->flows[1].where_line, 11 + 1);
     config_free(c);
 }
 
@@ -865,6 +874,7 @@ static void test_print_loads_again(void **state)
     (void)state;
     assert_null(strstr(text, "hush"));
     assert_non_null(strstr(text, "secret_access_key = \"********\""));
+    assert_non_null(strstr(text, "url = \"https://********@proxy:3128\""));
     again = load_well(text);
     text_again = print(again);
     assert_string_equal(text, text_again);
@@ -1296,7 +1306,7 @@ static void write_variant(const char *text, const char *const *on, bool *seen, s
 
 /* The settings that are off exclude each other; together these switch on each of them. */
 static const char *const variants[][12] = {
-    {"endpoint.", "credentials.", "multiline.", "redact", "add", "output", "newline"},
+    {"endpoint.", "credentials.", "proxy.", "multiline.", "redact", "add", "output", "newline"},
     {"-stream", "stream_arn", "convert"},
     {"-stream", "-key", "delivery_stream", "join=\"lines\"", "join_bytes", "compress=\"zstd\"",
      "compress_level"},
@@ -1445,6 +1455,19 @@ static void test_exposed_secret(void **state)
     config_free(expect_well(p));
 }
 
+/* A proxy is one only if it has a user in it. */
+static void test_exposed_proxy(void **state)
+{
+    const struct place *p = *state;
+
+    write_file(p, "main.conf", REGION "proxy = { url = \"http://a:hush@p:1\"; };\n" FLOWS, 0644);
+    expect_one(p, -EINVAL, "main.conf", 2, "proxy.url", "chmod 600 /tmp/");
+    write_file(p, "main.conf", REGION "proxy = { url = \"http://a:hush@p:1\"; };\n" FLOWS, 0600);
+    config_free(expect_well(p));
+    write_file(p, "main.conf", REGION "proxy = { url = \"http://p:1\"; };\n" FLOWS, 0644);
+    config_free(expect_well(p));
+}
+
 static void test_conf_d(void **state)
 {
     const struct place *p = *state;
@@ -1543,6 +1566,7 @@ int main(void)
         cmocka_unit_test(test_example_has_what_the_tables_have),
         cmocka_unit_test(test_example_loads_with_all_on),
         cmocka_unit_test_setup_teardown(test_exposed_secret, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_exposed_proxy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conf_d, setup, teardown),
         cmocka_unit_test_setup_teardown(test_include, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
