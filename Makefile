@@ -22,7 +22,7 @@ record := cri events fields java java_json java_regex java_text key mill mill_gr
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint firehose gate http http_trouble imds \
-          kinesis proxy put retry_after window
+          kinesis proxy put retry_after summary window
 keep   := checkpoint dead dead_dir facts folders ledger letters spool spool_format spool_job \
           spool_read spool_start state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
@@ -35,7 +35,7 @@ run    := checkpoint_command config config_convert config_groups config_key conf
 unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
          encoding endpoint escape events fields flow follower gate generation glob heap http \
          http_trouble imds java java_regex json kinesis ledger map mill parse patience pattern \
-         proxy recipe record retry_after rooms sigv4 slice source spool squeeze steady \
+         proxy recipe record retry_after rooms sigv4 slice source spool squeeze steady summary \
          template typed unpack utf8 when window zone
 tools := parse_lines
 sim   := crashes histories
