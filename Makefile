@@ -18,7 +18,7 @@ common := arena backoff base64 budget buf clock crc32c digest disk encoding esca
           map random sigv4 utf8
 record := cri events fields java java_json java_regex java_text key mill mill_group mill_large \
           parse parse_apache parse_cri parse_csv parse_json parse_logfmt parse_regex \
-          parse_syslog pattern recipe squeeze template typed when zone
+          parse_syslog pattern recipe scratch squeeze template typed when zone
 tail   := copies follower generation glob identity missed nameless neighbours open_files \
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint firehose gate http http_trouble imds \

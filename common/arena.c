@@ -79,6 +79,29 @@ void arena_reset(struct arena *a)
     a->used = a->taken = 0;
 }
 
+void arena_limit(struct arena *a, size_t max)
+{
+    assert(a->taken == 0);
+    a->max = max;
+}
+
+size_t arena_size(const struct arena *a)
+{
+    size_t size = 0;
+
+    for (const struct arena_block *b = a->first; b != NULL; b = b->next)
+        size += b->cap;
+    return size;
+}
+
+void arena_trim(struct arena *a, size_t keep)
+{
+    if (arena_size(a) > keep)
+        arena_done(a);
+    else
+        arena_reset(a);
+}
+
 void arena_done(struct arena *a)
 {
     for (struct arena_block *b = a->first, *next; b != NULL; b = next) {

@@ -35,6 +35,15 @@ bool arena_copy(struct arena *a, struct slice s, struct slice *ret);
 /* All that was taken is given back; the memory is kept. */
 void arena_reset(struct arena *a);
 
+/* Gives it another ceiling; nothing may be taken. */
+void arena_limit(struct arena *a, size_t max);
+
+/* How much memory it has. */
+size_t arena_size(const struct arena *a);
+
+/* All that was taken is given back; and the memory, if it is more than `keep` bytes. */
+void arena_trim(struct arena *a, size_t keep);
+
 /* Gives the memory back; the zero value is fine. */
 void arena_done(struct arena *a);
 

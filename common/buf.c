@@ -63,7 +63,7 @@ int buf_append_char(struct buf *b, char c)
 int buf_printf(struct buf *b, const char *format, ...)
 {
     va_list args;
-    size_t room = b->cap - b->len;
+    size_t room = MIN(b->cap, b->max) - b->len;
     int n, r;
 
     va_start(args, format);
@@ -92,6 +92,19 @@ int buf_printf(struct buf *b, const char *format, ...)
 void buf_reset(struct buf *b)
 {
     b->len = 0;
+}
+
+void buf_limit(struct buf *b, size_t max)
+{
+    b->max = max;
+    b->len = 0;
+}
+
+void buf_trim(struct buf *b, size_t keep)
+{
+    b->len = 0;
+    if (b->cap > keep)
+        buf_done(b);
 }
 
 void buf_done(struct buf *b)

@@ -1,8 +1,8 @@
 /* buf -- bytes we own, with a ceiling.
  *
- *   1. 0 <= len <= cap <= max; `max` is given at birth and never changes.
+ *   1. 0 <= len <= max, and len <= cap; `max` is given at birth, or by buf_limit.
  *   2. An append happens whole or not at all.
- *   3. buf_reset keeps the memory, so that a warm buffer no longer allocates.
+ *   3. buf_reset keeps the memory, so that a warm buffer no longer allocates; buf_trim gives it back.
  *
  * Errors: 0, -EMSGSIZE past the ceiling, -ENOMEM. */
 #ifndef BUF_H
@@ -33,6 +33,12 @@ __attribute__((format(printf, 2, 3))) int buf_printf(struct buf *b, const char *
 
 /* Forgets the content, keeps the memory. */
 void buf_reset(struct buf *b);
+
+/* Gives it another ceiling, and forgets the content. */
+void buf_limit(struct buf *b, size_t max);
+
+/* Forgets the content; gives the memory back if it is more than `keep` bytes. */
+void buf_trim(struct buf *b, size_t keep);
 
 /* Gives the memory back; the zero value is fine. */
 void buf_done(struct buf *b);

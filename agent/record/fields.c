@@ -37,6 +37,17 @@ void fields_reset(struct fields *f)
     arena_reset(&f->arena);
 }
 
+void fields_trim(struct fields *f, size_t keep)
+{
+    f->count = 0;
+    arena_trim(&f->arena, keep);
+    if (f->cap * sizeof *f->items > keep) {
+        free(f->items);
+        f->items = NULL;
+        f->cap = 0;
+    }
+}
+
 /* Makes room for `n` more. */
 static int grow(struct fields *f, size_t n)
 {

@@ -47,6 +47,9 @@ void fields_done(struct fields *f);
 /* Forgets all fields and what is in the arena. */
 void fields_reset(struct fields *f);
 
+/* Forgets them, and gives memory of more than `keep` bytes back. */
+void fields_trim(struct fields *f, size_t keep);
+
 /* Adds a field at the end, whether or not there is one of that name.
  * Errors: -EMSGSIZE past FIELDS_MAX, -ENOMEM. */
 int fields_add(struct fields *f, struct slice name, struct slice value, enum field_type type);

@@ -136,8 +136,9 @@ struct step {
 struct java_chain {
     struct step *steps; /* owns */
     size_t step_count;
-    struct buf out[2];  /* what a step gives, in turns */
-    struct buf decoded; /* what it was given, if that was not valid */
+    struct buf *out[2];  /* what a step gives, in turns */
+    struct buf *decoded; /* what it was given, if that was not valid */
+    struct buf own[3];   /* these are it, if nothing was lent */
     struct java_json *json;
 };
 
@@ -167,9 +168,8 @@ void java_chain_free(struct java_chain *c)
     for (size_t i = 0; i < c->step_count; i++)
         step_done(&c->steps[i]);
     free(c->steps);
-    buf_done(&c->out[0]);
-    buf_done(&c->out[1]);
-    buf_done(&c->decoded);
+    for (size_t i = 0; i < ARRAY_LEN(c->own); i++)
+        buf_done(&c->own[i]);
     java_json_free(c->json);
     free(c);
 }
@@ -337,7 +337,7 @@ static int make_metadata(struct java_chain *c, struct step *s, const struct java
     if (r == -EMSGSIZE)
         return refuse(e, -EINVAL, "metadata", "is too large");
     buf_done(&s->between);
-    buf_init(&s->between, c->out[0].max);
+    buf_init(&s->between, c->own[0].max);
     if (r == 0 && set->timestamp)
         r = member_before(&s->before, true, s->pretty, SLICE("ts"));
     if (r == 0) {
@@ -384,6 +384,27 @@ static int make_step(struct java_chain *c, struct step *s, const struct java_set
     return 0;
 }
 
+void java_chain_lend(struct java_chain *c, struct buf bufs[3])
+{
+    c->out[0] = &bufs[0];
+    c->out[1] = &bufs[1];
+    c->decoded = &bufs[2];
+}
+
+void java_chain_set_max(struct java_chain *c, size_t max)
+{
+    java_json_set_max(c->json, max);
+    for (size_t i = 0; i < ARRAY_LEN(c->own); i++)
+        buf_limit(&c->own[i], max);
+}
+
+void java_chain_trim(struct java_chain *c, size_t keep)
+{
+    java_json_trim(c->json, keep);
+    for (size_t i = 0; i < ARRAY_LEN(c->own); i++)
+        buf_trim(&c->own[i], keep);
+}
+
 int java_chain_new(const struct java_settings *steps, size_t count, size_t max,
                    struct java_chain **ret, struct java_error *ret_error)
 {
@@ -393,9 +414,9 @@ int java_chain_new(const struct java_settings *steps, size_t count, size_t max,
     *ret_error = (struct java_error){0};
     if (c == NULL)
         return -ENOMEM;
-    buf_init(&c->out[0], max);
-    buf_init(&c->out[1], max);
-    buf_init(&c->decoded, max);
+    for (size_t i = 0; i < ARRAY_LEN(c->own); i++)
+        buf_init(&c->own[i], max);
+    java_chain_lend(c, c->own);
     c->steps = calloc(MAX(count, (size_t)1), sizeof *c->steps);
     if (c->steps == NULL)
         goto out;
@@ -716,7 +737,7 @@ int java_chain_convert(struct java_chain *c, struct slice record,
                        const struct java_context *context, struct slice *ret)
 {
     struct slice now = record.ptr != NULL ? record : SLICE("");
-    struct buf *to = &c->out[0];
+    struct buf *to = c->out[0];
 
     *ret = record;
     for (size_t i = 0; i < c->step_count; i++) {
@@ -726,7 +747,7 @@ int java_chain_convert(struct java_chain *c, struct slice record,
         /* Without metadata the record passes as it is, be it JSON or not. */
         if (c->steps[i].format == JAVA_EC2_METADATA && context->ec2 == NULL)
             continue;
-        r = java_text_decode(now, &c->decoded, &text);
+        r = java_text_decode(now, c->decoded, &text);
         buf_reset(to);
         if (r == 0)
             r = convert_text(c, &c->steps[i], text, context, to);
@@ -735,7 +756,7 @@ int java_chain_convert(struct java_chain *c, struct slice record,
         if (r != JAVA_SEND)
             return r;
         now = buf_slice(to);
-        to = to == &c->out[0] ? &c->out[1] : &c->out[0];
+        to = to == c->out[0] ? c->out[1] : c->out[0];
     }
     *ret = now;
     return JAVA_SEND;

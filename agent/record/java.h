@@ -15,6 +15,7 @@
 #ifndef JAVA_H
 #define JAVA_H
 
+#include "buf.h"
 #include "slice.h"
 
 #include <stdbool.h>
@@ -81,6 +82,15 @@ enum java_outcome {
 int java_chain_new(const struct java_settings *steps, size_t count, size_t max,
                    struct java_chain **ret, struct java_error *ret_error);
 void java_chain_free(struct java_chain *c);
+
+/* Lends it what it works in, until java_chain_free; their ceilings are the lender's. */
+void java_chain_lend(struct java_chain *c, struct buf bufs[3]);
+
+/* Records may have so many bytes from now on. */
+void java_chain_set_max(struct java_chain *c, size_t max);
+
+/* Gives pieces of memory back that are larger than `keep` bytes. */
+void java_chain_trim(struct java_chain *c, size_t keep);
 
 /* As pattern_meter, for the patterns of all steps. */
 void java_chain_meter(struct java_chain *c, uint64_t *meter);

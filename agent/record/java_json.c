@@ -63,6 +63,28 @@ void java_json_free(struct java_json *j)
     free(j);
 }
 
+void java_json_set_max(struct java_json *j, size_t text_max)
+{
+    arena_reset(&j->arena);
+    arena_limit(&j->arena, text_max);
+}
+
+void java_json_trim(struct java_json *j, size_t keep)
+{
+    j->count = 0;
+    arena_trim(&j->arena, keep);
+    if (j->cap * sizeof *j->nodes > keep) {
+        free(j->nodes);
+        j->nodes = NULL;
+        j->cap = 0;
+    }
+    if (j->table_cap * sizeof *j->table > keep) {
+        free(j->table);
+        j->table = NULL;
+        j->table_cap = 0;
+    }
+}
+
 /* --- nodes --- */
 
 static int add_node(struct java_json *j, uint32_t parent, struct node node, uint32_t *ret)

@@ -30,6 +30,11 @@ enum {
 int java_json_new(size_t text_max, struct java_json **ret);
 void java_json_free(struct java_json *j);
 
+/* The ceiling of java_json_new, anew; memory of more than `keep` bytes is given back.  Both forget what
+ * was read. */
+void java_json_set_max(struct java_json *j, size_t text_max);
+void java_json_trim(struct java_json *j, size_t keep);
+
 /* Reads the value that `text`, which is valid UTF-8, begins with.  What follows it is not looked at, and
  * given in *ret_rest, without the white space before it.
  * Errors: -EBADMSG if Jackson would throw; -EMSGSIZE past a ceiling of ours; -ENOMEM. */

@@ -12,25 +12,31 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { DECODED_KEEP = 512 * 1024 }; /* what is read at once, made UTF-8 */
+
+static void set_join(struct mill *m)
+{
+    size_t key_max = m->settings.key == MILL_KEY_NONE ? 0 : KEY_BYTES_MAX;
+
+    /* A joined record stays below what a record may be even if compressing makes it longer. */
+    m->settings.join_bytes = MIN(m->join_bytes, mill_fill_max(m, m->settings.record_max, key_max));
+    scratch_expect(m->scratch, m->settings.join_bytes);
+}
+
 int mill_new(const struct mill_settings *s, struct mill **ret)
 {
     struct mill *m = calloc(1, sizeof *m);
-    size_t most = 4 * s->record_max;
 
     if (m == NULL)
         return -ENOMEM;
     m->settings = *s;
-    /* A joined record stays below what a record may be even if compressing makes it longer. */
-    m->settings.join_bytes =
-        MIN(s->join_bytes, mill_fill_max(m, s->key == MILL_KEY_NONE ? 0 : KEY_BYTES_MAX));
+    m->join_bytes = s->join_bytes;
+    scratch_init(&m->own);
+    m->scratch = s->scratch != NULL ? s->scratch : &m->own;
+    if (s->encoding != ENCODING_UTF8)
+        scratch_expect(m->scratch, DECODED_KEEP);
+    set_join(m);
     m->waits = events_join(&s->events) || s->join_bytes > 0;
-    buf_init(&m->decoded, 2 * most);
-    buf_init(&m->joined, most);
-    buf_init(&m->ended, most);
-    buf_init(&m->fitted, most);
-    for (size_t i = 0; i < ARRAY_LEN(m->scratch); i++)
-        buf_init(&m->scratch[i], MAX(most, s->events.max_bytes));
-    fields_init(&m->columns, most);
     if (s->key == MILL_KEY_CONST)
         key_of_text(s->key_text, &m->key);
     *ret = m;
@@ -41,15 +47,14 @@ void mill_free(struct mill *m)
 {
     if (m == NULL)
         return;
-    buf_done(&m->decoded);
-    buf_done(&m->joined);
-    buf_done(&m->ended);
-    buf_done(&m->fitted);
-    buf_done(&m->scratch[0]);
-    buf_done(&m->scratch[1]);
-    fields_done(&m->columns);
-    free(m->names);
+    scratch_done(&m->own);
     free(m);
+}
+
+void mill_set_record_max(struct mill *m, size_t record_max)
+{
+    m->settings.record_max = record_max;
+    set_join(m);
 }
 
 bool mill_waits(const struct mill *m)
@@ -123,29 +128,31 @@ static int read_names(struct mill *m, struct slice header)
     if (newline == NULL)
         return 0; /* it is longer than what is there of it */
     last = slice_first(last, (size_t)(newline - last.ptr));
-    buf_reset(&m->joined); /* is not in use yet */
-    r = encoding_to_utf8(s->encoding, last, &m->joined);
+    buf_reset(&m->scratch->joined); /* is not in use yet */
+    r = encoding_to_utf8(s->encoding, last, &m->scratch->joined);
     if (r < 0)
         return r == -ENOMEM ? r : 0;
-    last = buf_slice(&m->joined);
+    last = buf_slice(&m->scratch->joined);
     while (last.len > 0 && last.ptr[last.len - 1] == '\r')
         last.len--;
-    fields_reset(&m->columns);
-    r = parse_csv_columns(last, s->events.delimiter, &m->columns);
+    fields_reset(&m->scratch->columns);
+    r = parse_csv_columns(last, s->events.delimiter, &m->scratch->columns);
     if (r < 0)
         return r == -ENOMEM ? r : 0;
-    if (m->columns.count > m->names_cap) {
-        struct slice *names = reallocarray(m->names, m->columns.count, sizeof *names);
+    if (m->scratch->columns.count > m->scratch->names_cap) {
+        struct slice *names =
+            reallocarray(m->scratch->names, m->scratch->columns.count, sizeof *names);
 
         if (names == NULL)
             return -ENOMEM;
-        m->names = names;
-        m->names_cap = m->columns.count;
+        m->scratch->names = names;
+        m->scratch->names_cap = m->scratch->columns.count;
     }
-    for (size_t i = 0; i < m->columns.count; i++)
-        if (!arena_copy(&m->columns.arena, m->columns.items[i].value, &m->names[i]))
+    for (size_t i = 0; i < m->scratch->columns.count; i++)
+        if (!arena_copy(&m->scratch->columns.arena, m->scratch->columns.items[i].value,
+                        &m->scratch->names[i]))
             return 0;
-    m->header = (struct parse_names){m->names, m->columns.count};
+    m->header = (struct parse_names){m->scratch->names, m->scratch->columns.count};
     return 0;
 }
 
@@ -183,7 +190,7 @@ static bool pass_header(struct run *run, int *ret_error)
 static int decode(struct run *run)
 {
     const struct mill_input *in = run->in;
-    struct buf *to = &run->mill->decoded;
+    struct buf *to = &run->mill->scratch->decoded;
     struct slice text = run->raw.text;
     bool half =
         in->last && !in->cut && (text.len == 0 ? in->whole : text.ptr[text.len - 1] != '\n');
@@ -298,6 +305,8 @@ static int send(struct run *run, const struct recipe_result *result)
     if (r == -EMSGSIZE) {
         run->event.notice.was_cut = true;
         r = mill_group_close(run);
+        if (r == 0 && run->in->hold_large)
+            r = -EBUSY;
         if (r == 0)
             r = mill_too_large(run, result);
     }
@@ -377,7 +386,7 @@ static int grind_region(struct run *run, struct slice text)
 
     events_region_init(&region, &m->settings.events, text);
     while (r == 0) {
-        int more = events_region_next(&region, m->scratch, &line);
+        int more = events_region_next(&region, m->scratch->streams, &line);
 
         if (more <= 0)
             return more;
@@ -404,6 +413,7 @@ static int grind_event(struct run *run, struct slice text, bool is_last)
         return r;
     run->event.begun = false;
     run->skip = 0;
+    run->record_max = run->mill->settings.record_max;
     if (run->event.end > run->state->counted) {
         run->state->counted = run->event.end;
         run->state->told = 0;
@@ -598,12 +608,19 @@ static void note_done(const struct run *run)
     if (run->group.open) {
         s->done = run->group.index;
         s->done_end = run->group.first_end;
+        s->measure = run->group.record_max;
     } else if (run->event.begun) {
         s->done = MAX(run->index, run->skip);
         s->done_end = run->event.end;
+        s->measure = run->record_max;
     } else if (run->events_done > 0 || run->consumed > run->in->offset) {
         s->done = 0;
     }
+}
+
+size_t mill_record_max(const struct mill *m, const struct mill_state *state)
+{
+    return state->done > 0 ? state->measure : m->settings.record_max;
 }
 
 int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *state,
@@ -615,12 +632,15 @@ int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *sta
         .state = state,
         .events = events,
         .skip = state->done,
+        .record_max = mill_record_max(m, state),
         .joins = events_join(&m->settings.events),
         .consumed = in->offset,
         .reached = in->offset,
     };
     int r = 0;
 
+    scratch_limit(m->scratch, MAX(run.record_max, m->settings.record_max),
+                  m->settings.events.max_bytes);
     if (m->settings.key == MILL_KEY_FILE)
         key_of_text(in->place.file, &m->key);
     if (!pass_header(&run, &r))
@@ -629,6 +649,9 @@ int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *sta
         r = run_events(&run);
     if (r == -ENOBUFS) {
         run.end = MILL_FULL;
+        r = 0;
+    } else if (r == -EBUSY) {
+        run.end = MILL_HELD;
         r = 0;
     }
     note_done(&run);

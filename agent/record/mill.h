@@ -9,7 +9,8 @@
  *      and seen again together with what comes after it, unless the caller says that nothing comes.
  *   3. A record that is not taken for want of room is made again at the next call; what was taken is
  *      not.
- *   4. No record with its key is larger than the service takes.
+ *   4. No record with its key is larger than the service takes: record_max, which may change between
+ *      two runs.
  *
  * Thinks: no I/O.  A warm one allocates nothing. */
 #ifndef MILL_H
@@ -30,6 +31,7 @@ struct fields;
 struct mill;
 struct pattern;
 struct random;
+struct scratch;
 struct squeeze;
 
 enum mill_key {
@@ -53,11 +55,12 @@ struct mill_settings {
     struct events_rules events;
     struct recipe *recipe; /* or NULL: lines go as they are */
     enum encoding encoding;
-    bool keep_mark;        /* a byte order mark is part of the first line */
-    uint32_t header_lines; /* at the beginning of a file, which make no record */
-    bool header_names;     /* the last of them names the columns */
-    bool newline;          /* records end in a newline */
-    size_t record_max;     /* of a record with its key, in bytes */
+    bool keep_mark;          /* a byte order mark is part of the first line */
+    uint32_t header_lines;   /* at the beginning of a file, which make no record */
+    bool header_names;       /* the last of them names the columns */
+    bool newline;            /* records end in a newline */
+    size_t record_max;       /* of a record with its key, in bytes */
+    struct scratch *scratch; /* lent to it while it runs; NULL: it has its own */
     enum mill_key key;
     struct slice key_text;
     struct pattern *key_pattern;
@@ -78,8 +81,10 @@ struct mill_state {
     uint32_t told;     /* … and of this many records of the event that begins there */
     uint32_t done;     /* how many records of the event at the source's place are out, or dropped */
     uint64_t done_end; /* … and where it ended then: it stays so, whatever comes after it */
-    uint64_t line_begin; /* where the long line began that is being sent in parts … */
-    uint32_t line_parts; /* … and how many parts of it are out; 0: there is no such line */
+    size_t measure;    /* record_max then, if `done` is not 0: the others are made by it, too */
+    uint64_t line_begin;   /* where the long line began that is being sent in parts … */
+    uint64_t line_measure; /* … what record_max was then … */
+    uint32_t line_parts;   /* … and how many parts of it are out; 0: there is no such line */
 };
 
 struct mill_input {
@@ -90,6 +95,7 @@ struct mill_input {
     bool flush;        /* what is open leaves now … */
     bool flush_joined; /* … of records to be joined only */
     bool whole;        /* all of it is one event, empty or not */
+    bool hold_large;   /* a record that is too large is not made: record_max may be raised soon */
     bool cut; /* `text` is the beginning of one line, which has its newline before `line_end` */
     uint64_t line_end;
     bool unended; /* … or ends there without one */
@@ -141,6 +147,7 @@ enum mill_end {
     MILL_OPEN,   /* what begins at the end is not whole */
     MILL_HEADER, /* the header lines are not all there */
     MILL_FULL,   /* a record was not taken */
+    MILL_HELD,   /* a record is too large, and hold_large */
     MILL_TIRED,  /* patterns have worked for more than work_max */
 };
 
@@ -159,6 +166,13 @@ struct mill_report {
 /* Errors: -ENOMEM. */
 int mill_new(const struct mill_settings *s, struct mill **ret);
 void mill_free(struct mill *m);
+
+/* From now on a record with its key has up to so many bytes.  Records of an event some of whose records
+ * are out are still made as they were.  Its squeeze must be made for such records. */
+void mill_set_record_max(struct mill *m, size_t record_max);
+
+/* How long a line may be that the next run wants to see whole. */
+size_t mill_record_max(const struct mill *m, const struct mill_state *state);
 
 /* Errors: -ENOMEM: for a moment; *ret says how far it came. */
 int mill_run(struct mill *m, const struct mill_input *in, struct mill_state *state,

@@ -9,9 +9,9 @@
 
 enum { GROUPS_MAX = 64 }; /* of a key's pattern that are looked at: the first is enough */
 
-size_t mill_fill_max(const struct mill *m, size_t key_len)
+size_t mill_fill_max(const struct mill *m, size_t record_max, size_t key_len)
 {
-    size_t max = m->settings.record_max - key_len;
+    size_t max = record_max - key_len;
 
     if (m->settings.squeeze != NULL)
         max -= squeeze_bound(m->settings.squeeze, max) - max;
@@ -26,12 +26,12 @@ int mill_end_line(struct mill *m, bool has_newline, struct slice *record)
         record->len++;
         return 0;
     }
-    buf_reset(&m->ended);
-    r = buf_append(&m->ended, *record);
+    buf_reset(&m->scratch->ended);
+    r = buf_append(&m->scratch->ended, *record);
     if (r == 0)
-        r = buf_append_char(&m->ended, '\n');
+        r = buf_append_char(&m->scratch->ended, '\n');
     if (r == 0)
-        *record = buf_slice(&m->ended);
+        *record = buf_slice(&m->scratch->ended);
     return r;
 }
 
@@ -122,7 +122,7 @@ bool mill_choose_key(struct run *run, const struct recipe_result *result)
         m->key.len = s->key == MILL_KEY_HASH ? DIGEST_MD5_HEX_LEN : KEY_RANDOM_LEN;
         return false;
     case MILL_KEY_FIELD:
-        found = field_text(result->fields, s->key_text, &m->fitted, &text);
+        found = field_text(result->fields, s->key_text, &m->scratch->fitted, &text);
         break;
     case MILL_KEY_REGEX:
     default:
@@ -190,7 +190,7 @@ int mill_emit(struct run *run, struct slice record, enum recipe_verdict verdict,
             if (r < 0)
                 return r;
         }
-        if (p.record.len + m->key.len > m->settings.record_max)
+        if (p.record.len + m->key.len > run->record_max)
             return -EMSGSIZE;
         if (!run->keyed)
             finish_key(m, record, &m->key);
@@ -223,8 +223,9 @@ bool mill_group_takes(const struct run *run, struct slice record)
 
     if (max == 0 || record.len > max)
         return false; /* nothing is joined, or not this */
-    return !run->group.open || (record.len + between(&m->joined) <= max - m->joined.len &&
-                                (!has_own_key(m) || same_key(&m->key, &run->group.key)));
+    return !run->group.open ||
+           (record.len + between(&m->scratch->joined) <= max - m->scratch->joined.len &&
+            (!has_own_key(m) || same_key(&m->key, &run->group.key)));
 }
 
 int mill_group_add(struct run *run, const struct recipe_result *result)
@@ -237,20 +238,21 @@ int mill_group_add(struct run *run, const struct recipe_result *result)
         return 0;
     }
     if (!run->group.open) {
-        buf_reset(&m->joined);
+        buf_reset(&m->scratch->joined);
         run->group.open = true;
         run->group.offset = run->event.offset;
+        run->group.record_max = run->record_max;
         run->group.index = run->index;
         run->group.first_end = run->event.end;
         run->group.events = 0;
         run->group.with_carry = false;
         if (has_own_key(m))
             run->group.key = m->key;
-    } else if (between(&m->joined)) {
-        r = buf_append_char(&m->joined, '\n');
+    } else if (between(&m->scratch->joined)) {
+        r = buf_append_char(&m->scratch->joined, '\n');
     }
     if (r == 0)
-        r = buf_append(&m->joined, result->record);
+        r = buf_append(&m->scratch->joined, result->record);
     if (r < 0)
         return -ENOMEM;
     run->group.events++;
@@ -272,8 +274,8 @@ int mill_group_close(struct run *run)
         .offset = run->group.offset,
         .end = run->group.end,
         .verdict = RECIPE_SEND,
-        .record = buf_slice(&m->joined),
-        .plain = buf_slice(&m->joined),
+        .record = buf_slice(&m->scratch->joined),
+        .plain = buf_slice(&m->scratch->joined),
         .key = k,
         .events = run->group.events,
         .with_carry = run->group.with_carry,

@@ -6,20 +6,14 @@
 #ifndef MILL_INNER_H
 #define MILL_INNER_H
 
-#include "buf.h"
-#include "record/fields.h"
 #include "record/mill.h"
+#include "record/scratch.h"
 
 struct mill {
     struct mill_settings settings;
-    struct buf decoded; /* the text, where it cannot be taken as it is */
-    struct buf joined;
-    struct buf ended;  /* a line that was given a newline */
-    struct buf fitted; /* a part; or a key's text */
-    struct buf scratch[2];
-    struct fields columns; /* of the header */
-    struct slice *names;   /* owns; their names */
-    size_t names_cap;
+    size_t join_bytes; /* as it was wished for: settings.join_bytes is what record_max allows */
+    struct scratch *scratch; /* borrows; or its own */
+    struct scratch own;
     struct parse_names header;
     struct key key; /* of the next record */
     bool waits;
@@ -31,6 +25,7 @@ struct run {
     const struct mill_input *in;
     struct mill_state *state;
     const struct mill_events *events;
+    size_t record_max; /* of this event */
 
     struct slice text; /* UTF-8 lines: the carry, then the input */
     size_t carry_len;
@@ -57,6 +52,7 @@ struct run {
     struct {
         bool open;
         uint64_t offset, end;
+        size_t record_max;
         uint32_t index;     /* of its first record in its event … */
         uint64_t first_end; /* … which ends here */
         uint32_t events;
@@ -74,7 +70,8 @@ struct run {
     uint64_t work, hard; /* of patterns */
 };
 
-/* All of these: 0; -ENOBUFS if the record was not taken; -ENOMEM. */
+/* All of these: 0; -ENOBUFS if the record was not taken; -EBUSY if it is too large, and shall wait;
+ * -ENOMEM. */
 
 /* One record for the bytes of the event, compressed if that is wanted.  -EMSGSIZE: too large. */
 int mill_emit(struct run *run, struct slice record, enum recipe_verdict verdict, const char *reason,
@@ -99,7 +96,7 @@ int mill_next_part(struct run *run, struct slice text);
 
 /* How many bytes a record may have with a key of this length, so that it will fit also if compressing
  * makes it longer. */
-size_t mill_fill_max(const struct mill *m, size_t key_len);
+size_t mill_fill_max(const struct mill *m, size_t record_max, size_t key_len);
 
 /* Makes the record end in a newline; it then may lie in `ended`. */
 int mill_end_line(struct mill *m, bool has_newline, struct slice *record);

@@ -22,6 +22,7 @@
 enum {
     PART_FRAME = 128, /* bytes of a part that are not its text */
     PART_ID_SIZE = 48,
+    MEASURE_AT = 32,   /* the bit that it begins at in a name */
     TEXTS_CUT_MAX = 8, /* of one record: one that has more long ones is no log line */
 };
 
@@ -43,20 +44,20 @@ static int truncate_text(struct run *run, const struct recipe_result *result)
         text.len--;
         newline = true;
     }
-    max = mill_fill_max(m, m->key.len) - s->suffix.len - newline;
-    buf_reset(&m->joined); /* a group was closed before */
-    r = buf_append(&m->joined, slice_first(text, utf8_cut(text, max)));
+    max = mill_fill_max(m, run->record_max, m->key.len) - s->suffix.len - newline;
+    buf_reset(&m->scratch->joined); /* a group was closed before */
+    r = buf_append(&m->scratch->joined, slice_first(text, utf8_cut(text, max)));
     if (r == 0)
-        r = buf_append(&m->joined, s->suffix);
+        r = buf_append(&m->scratch->joined, s->suffix);
     if (r == 0 && newline)
-        r = buf_append_char(&m->joined, '\n');
-    return r < 0 ? r : mill_emit(run, buf_slice(&m->joined), RECIPE_SEND, NULL, NULL);
+        r = buf_append_char(&m->scratch->joined, '\n');
+    return r < 0 ? r : mill_emit(run, buf_slice(&m->scratch->joined), RECIPE_SEND, NULL, NULL);
 }
 
 static int truncate_record(struct run *run, const struct recipe_result *result)
 {
     struct mill *m = run->mill;
-    size_t max = mill_fill_max(m, m->key.len);
+    size_t max = mill_fill_max(m, run->record_max, m->key.len);
     struct slice record = result->record;
 
     /* What is cut off one text may not be enough, or may not be there. */
@@ -116,7 +117,7 @@ static int send_parts(struct run *run, struct slice text, bool ends, const char 
                       uint32_t *number)
 {
     struct mill *m = run->mill;
-    size_t max = mill_fill_max(m, m->key.len) - m->settings.newline;
+    size_t max = mill_fill_max(m, run->record_max, m->key.len) - m->settings.newline;
 
     while (text.len > 0) {
         size_t take = fitting(text, max - PART_FRAME);
@@ -127,17 +128,18 @@ static int send_parts(struct run *run, struct slice text, bool ends, const char 
             piece = slice_first(text, utf8_cut(text, take));
             if (piece.len == 0)
                 piece = slice_first(text, take);
-            r = write_part(&m->fitted, *number + 1, ends && piece.len == text.len, id, piece);
-            if (r == 0 && m->fitted.len <= max)
+            r = write_part(&m->scratch->fitted, *number + 1, ends && piece.len == text.len, id,
+                           piece);
+            if (r == 0 && m->scratch->fitted.len <= max)
                 break;
             /* Escaped it may be six times as long. */
             if ((r < 0 && r != -EMSGSIZE) || take <= 1)
                 return r < 0 ? r : -EMSGSIZE;
         }
         if (m->settings.newline)
-            r = buf_append_char(&m->fitted, '\n');
+            r = buf_append_char(&m->scratch->fitted, '\n');
         if (r == 0)
-            r = mill_emit(run, buf_slice(&m->fitted), RECIPE_SEND, NULL, NULL);
+            r = mill_emit(run, buf_slice(&m->scratch->fitted), RECIPE_SEND, NULL, NULL);
         if (r < 0)
             return r;
         ++*number;
@@ -146,16 +148,20 @@ static int send_parts(struct run *run, struct slice text, bool ends, const char 
     return 0;
 }
 
-/* `begin`: where the record begins in the file. */
-static int split(struct run *run, struct slice text, bool ends, uint64_t begin, uint32_t *number)
+/* `begin`: where the record begins in the file; `measure`: what a record could be when its first part
+ * was made.  It is part of the name: made again after a restart, when the stream takes other records,
+ * the parts are others, too, and must not be put together with those that are out. */
+static int split(struct run *run, struct slice text, bool ends, uint64_t begin, uint64_t measure,
+                 uint32_t *number)
 {
     struct mill *m = run->mill;
     const struct mill_settings *s = &m->settings;
     char id[PART_ID_SIZE];
     int r;
 
-    (void)snprintf(id, sizeof id, "%016" PRIx64 "-%" PRIu64,
-                   digest_hash64(s->digest, run->in->place.file) ^ s->seed, begin);
+    (void)snprintf(
+        id, sizeof id, "%016" PRIx64 "-%" PRIu64,
+        digest_hash64(s->digest, run->in->place.file) ^ s->seed ^ (measure << MEASURE_AT), begin);
     if (s->key != MILL_KEY_NONE &&
         (s->key == MILL_KEY_RANDOM || s->key == MILL_KEY_HASH || m->key.json_len == 0))
         key_of_text(slice_of(id), &m->key);
@@ -221,13 +227,15 @@ int mill_next_part(struct run *run, struct slice text)
                 run->raw.text.len + newline_len >= in->line_end - in->offset - run->raw.passed;
     int r;
 
-    if (number == 0)
+    if (number == 0) {
         state->line_begin = run->event.offset;
+        state->line_measure = run->record_max;
+    }
     if (!ends) {
         text = leave_half(run, text);
         run->event.end = in->offset + run->raw.passed + run->raw.text.len;
     }
-    r = split(run, text, ends, state->line_begin, &number);
+    r = split(run, text, ends, state->line_begin, state->line_measure, &number);
     if (r < 0)
         return r;
     state->line_parts = ends ? 0 : number;
@@ -255,7 +263,7 @@ int mill_too_large(struct run *run, const struct recipe_result *result)
             return mill_next_part(run, result->text);
         if (s->newline && slice_ends_with(record, SLICE("\n")))
             record.len--; /* each part has one of its own */
-        return split(run, record, true, run->event.offset, &number);
+        return split(run, record, true, run->event.offset, run->record_max, &number);
     case MILL_TRUNCATE:
         break;
     }

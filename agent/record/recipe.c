@@ -2,9 +2,9 @@
 
 #include "buf.h"
 #include "json.h"
-#include "record/fields.h"
 #include "record/java.h"
 #include "record/pattern.h"
+#include "record/scratch.h"
 #include "record/split.h"
 #include "record/typed.h"
 #include "record/when.h"
@@ -16,10 +16,8 @@
 
 struct recipe {
     struct recipe_settings settings;
-    struct fields fields;
-    struct buf redacted[2]; /* the text so far, and the one that is made of it */
-    struct buf values[2];   /* the same for a field's value */
-    struct buf out;
+    struct scratch *scratch; /* borrows; or its own */
+    struct scratch own;
 };
 
 static const char *const too_hard = "was too hard for a pattern, which gave up";
@@ -43,13 +41,12 @@ int recipe_new(const struct recipe_settings *s, struct recipe **ret)
     if (r == NULL)
         return -ENOMEM;
     r->settings = *s;
-    /* A text written anew is at most thrice as long, in a JSON string six times. */
-    fields_init(&r->fields, 8 * s->record_max + 65536);
-    buf_init(&r->redacted[0], 4 * s->record_max);
-    buf_init(&r->redacted[1], 4 * s->record_max);
-    buf_init(&r->values[0], 4 * s->record_max);
-    buf_init(&r->values[1], 4 * s->record_max);
-    buf_init(&r->out, 16 * s->record_max);
+    scratch_init(&r->own);
+    r->scratch = s->scratch;
+    if (r->scratch == NULL) {
+        r->scratch = &r->own;
+        scratch_limit(r->scratch, s->record_max, s->record_max);
+    }
     *ret = r;
     return 0;
 }
@@ -58,12 +55,7 @@ void recipe_free(struct recipe *r)
 {
     if (r == NULL)
         return;
-    fields_done(&r->fields);
-    buf_done(&r->redacted[0]);
-    buf_done(&r->redacted[1]);
-    buf_done(&r->values[0]);
-    buf_done(&r->values[1]);
-    buf_done(&r->out);
+    scratch_done(&r->own);
     free(r);
 }
 
@@ -157,20 +149,20 @@ bool recipe_reason_is_unredacted(struct slice reason)
  * hidden.  What was an object or an array is its text then. */
 static int redact_values(struct recipe *r, struct slice text)
 {
-    for (size_t i = 0; i < r->fields.count && r->settings.redact_count > 0; i++) {
-        struct field *f = &r->fields.items[i];
+    for (size_t i = 0; i < r->scratch->fields.count && r->settings.redact_count > 0; i++) {
+        struct field *f = &r->scratch->fields.items[i];
         bool in_text = f->value.ptr >= text.ptr && f->value.ptr <= text.ptr + text.len;
         struct slice now;
         int e;
 
         if (in_text || (f->type != FIELD_TEXT && f->type != FIELD_JSON))
             continue;
-        e = redact(r, r->values, f->value, &now);
+        e = redact(r, r->scratch->values, f->value, &now);
         if (e < 0)
             return e;
         if (now.ptr == f->value.ptr)
             continue;
-        if (!arena_copy(&r->fields.arena, now, &f->value))
+        if (!arena_copy(&r->scratch->fields.arena, now, &f->value))
             return -EMSGSIZE;
         f->type = FIELD_TEXT;
     }
@@ -184,8 +176,8 @@ static int set_types(struct recipe *r)
     const struct recipe_settings *s = &r->settings;
 
     for (size_t i = 0; i < s->type_count; i++) {
-        struct field *f = fields_find(&r->fields, s->types[i].name);
-        int e = f == NULL ? 0 : typed_set(f, s->types[i].type, &r->fields.arena);
+        struct field *f = fields_find(&r->scratch->fields, s->types[i].name);
+        int e = f == NULL ? 0 : typed_set(f, s->types[i].type, &r->scratch->fields.arena);
 
         if (e < 0)
             return e;
@@ -196,7 +188,8 @@ static int set_types(struct recipe *r)
 static int set_time(struct recipe *r, const struct recipe_event *e, struct recipe_result *ret)
 {
     const struct recipe_settings *s = &r->settings;
-    struct field *f = s->time.field.len > 0 ? fields_find(&r->fields, s->time.field) : NULL;
+    struct field *f =
+        s->time.field.len > 0 ? fields_find(&r->scratch->fields, s->time.field) : NULL;
     char text[WHEN_TEXT_MAX];
     struct slice written = {text, 0};
     struct when w;
@@ -220,7 +213,7 @@ static int set_time(struct recipe *r, const struct recipe_event *e, struct recip
         break;
     }
     f->type = s->time.output == RECIPE_TIME_RFC3339 ? FIELD_TEXT : FIELD_NUMBER;
-    return arena_copy(&r->fields.arena, written, &f->value) ? 0 : -EMSGSIZE;
+    return arena_copy(&r->scratch->fields.arena, written, &f->value) ? 0 : -EMSGSIZE;
 }
 
 static bool is_among(struct slice name, const struct slice *names, size_t count)
@@ -236,7 +229,7 @@ static bool is_among(struct slice name, const struct slice *names, size_t count)
 static void rename_all(struct recipe *r)
 {
     const struct recipe_settings *s = &r->settings;
-    struct fields *f = &r->fields;
+    struct fields *f = &r->scratch->fields;
 
     for (size_t i = 0; i < f->count; i++)
         for (size_t n = 0; n < s->rename_count; n++)
@@ -259,7 +252,7 @@ static void rename_all(struct recipe *r)
 static void rename_and_remove(struct recipe *r)
 {
     const struct recipe_settings *s = &r->settings;
-    struct fields *f = &r->fields;
+    struct fields *f = &r->scratch->fields;
 
     rename_all(r);
     if (s->remove_count == 0 && s->keep_count == 0)
@@ -283,17 +276,17 @@ static int add_one(struct recipe *r, const struct recipe_addition *a,
         enum field_type type = slice_equal(a->literal, SLICE("true"))    ? FIELD_TRUE
                                : slice_equal(a->literal, SLICE("false")) ? FIELD_FALSE
                                                                          : FIELD_NUMBER;
-        return fields_set(&r->fields, a->name, a->literal, type);
+        return fields_set(&r->scratch->fields, a->name, a->literal, type);
     }
     if (!template_is_constant(a->text, &value)) {
-        buf_reset(&r->out); /* is not in use yet */
-        e = template_append(a->text, place, &r->out);
+        buf_reset(&r->scratch->out); /* is not in use yet */
+        e = template_append(a->text, place, &r->scratch->out);
         if (e < 0)
             return e;
-        if (!arena_copy(&r->fields.arena, buf_slice(&r->out), &value))
+        if (!arena_copy(&r->scratch->fields.arena, buf_slice(&r->scratch->out), &value))
             return -EMSGSIZE;
     }
-    return fields_set(&r->fields, a->name, value, FIELD_TEXT);
+    return fields_set(&r->scratch->fields, a->name, value, FIELD_TEXT);
 }
 
 static int add_all(struct recipe *r, const struct template_place *place)
@@ -311,11 +304,11 @@ static int write_json(struct recipe *r, struct recipe_result *ret)
 {
     int e;
 
-    buf_reset(&r->out);
-    e = fields_append_json(&r->out, &r->fields);
+    buf_reset(&r->scratch->out);
+    e = fields_append_json(&r->scratch->out, &r->scratch->fields);
     if (e == 0 && r->settings.newline)
-        e = buf_append_char(&r->out, '\n');
-    ret->record = buf_slice(&r->out);
+        e = buf_append_char(&r->scratch->out, '\n');
+    ret->record = buf_slice(&r->scratch->out);
     ret->json = e == 0;
     return e;
 }
@@ -333,11 +326,11 @@ static int write_text(struct recipe *r, struct slice text, bool has_newline,
         ret->record.len++;
         return 0;
     }
-    buf_reset(&r->out);
-    e = buf_append(&r->out, text);
+    buf_reset(&r->scratch->out);
+    e = buf_append(&r->scratch->out, text);
     if (e == 0)
-        e = buf_append_char(&r->out, '\n');
-    ret->record = buf_slice(&r->out);
+        e = buf_append_char(&r->scratch->out, '\n');
+    ret->record = buf_slice(&r->scratch->out);
     return e;
 }
 
@@ -345,10 +338,12 @@ static int write_tagged(struct recipe *r, const struct recipe_event *e, struct r
 {
     int x;
 
-    r->fields.count = 0; /* the reason may lie in the arena */
-    x = fields_add(&r->fields, SLICE("message"), split_without_return(ret->text), FIELD_TEXT);
+    r->scratch->fields.count = 0; /* the reason may lie in the arena */
+    x = fields_add(&r->scratch->fields, SLICE("message"), split_without_return(ret->text),
+                   FIELD_TEXT);
     if (x == 0)
-        x = fields_add(&r->fields, SLICE("parse_error"), slice_of(ret->mismatch), FIELD_TEXT);
+        x = fields_add(&r->scratch->fields, SLICE("parse_error"), slice_of(ret->mismatch),
+                       FIELD_TEXT);
     if (x == 0)
         x = add_all(r, &e->place);
     return x < 0 ? x : write_json(r, ret);
@@ -382,14 +377,14 @@ static int find_fields(struct recipe *r, const struct recipe_event *e, struct re
     struct parse_settings parse = s->parse;
     int x = 1;
 
-    fields_reset(&r->fields);
+    fields_reset(&r->scratch->fields);
     if (parse.names.count == 0)
         parse.names = e->header;
     if (s->format != PARSE_NONE)
-        x = parse_event(s->format, &parse, ret->text, &r->fields, &ret->mismatch);
+        x = parse_event(s->format, &parse, ret->text, &r->scratch->fields, &ret->mismatch);
     else if (s->json)
-        x = fields_add(&r->fields, SLICE("message"), split_without_return(ret->text), FIELD_TEXT) <
-                    0
+        x = fields_add(&r->scratch->fields, SLICE("message"), split_without_return(ret->text),
+                       FIELD_TEXT) < 0
                 ? -ENOMEM
                 : 1;
     if (x <= 0)
@@ -413,7 +408,7 @@ static int find_fields(struct recipe *r, const struct recipe_event *e, struct re
 /* What a container printed, without what the kubelet has written before it. */
 static int write_message(struct recipe *r, struct recipe_result *ret)
 {
-    const struct field *message = fields_find(&r->fields, SLICE("message"));
+    const struct field *message = fields_find(&r->scratch->fields, SLICE("message"));
 
     return write_text(r, message != NULL ? message->value : ret->text, false, ret);
 }
@@ -427,7 +422,7 @@ static int shape(struct recipe *r, const struct recipe_event *e, bool has_newlin
     if (ret->verdict == RECIPE_DEAD)
         return 0;
     if (x > 0) {
-        ret->fields = s->format != PARSE_NONE || s->json ? &r->fields : NULL;
+        ret->fields = s->format != PARSE_NONE || s->json ? &r->scratch->fields : NULL;
         x = s->json                  ? write_json(r, ret)
             : s->format == PARSE_CRI ? write_message(r, ret)
                                      : write_text(r, ret->text, has_newline, ret);
@@ -456,13 +451,13 @@ static int convert(struct recipe *r, const struct recipe_event *e, bool has_newl
     if (has_newline) {
         record.len++;
     } else if (e->keep_newline) {
-        buf_reset(&r->out);
-        x = buf_append(&r->out, record);
+        buf_reset(&r->scratch->out);
+        x = buf_append(&r->scratch->out, record);
         if (x == 0)
-            x = buf_append_char(&r->out, '\n');
+            x = buf_append_char(&r->scratch->out, '\n');
         if (x < 0)
             return x;
-        record = buf_slice(&r->out);
+        record = buf_slice(&r->scratch->out);
     }
     x = java_chain_convert(r->settings.convert, record, e->java, &ret->record);
     if (x == -ETIME || x == -EMSGSIZE) {
@@ -494,7 +489,7 @@ int recipe_make(struct recipe *r, const struct recipe_event *e, struct recipe_re
         ret->verdict = RECIPE_DROP;
         return 0;
     }
-    x = redact(r, r->redacted, e->text, &ret->text);
+    x = redact(r, r->scratch->redacted, e->text, &ret->text);
     if (x == -ETIME || x == -EMSGSIZE) {
         set_aside(ret, x);
         return 0;
@@ -534,8 +529,8 @@ int recipe_shorten(struct recipe *r, size_t excess, struct slice suffix, struct 
     size_t max, shown;
     char *p;
 
-    for (size_t i = 0; i < r->fields.count; i++) {
-        struct field *f = &r->fields.items[i];
+    for (size_t i = 0; i < r->scratch->fields.count; i++) {
+        struct field *f = &r->scratch->fields.items[i];
 
         if (f->type == FIELD_TEXT && (longest == NULL || f->value.len > longest->value.len))
             longest = f;
@@ -545,7 +540,7 @@ int recipe_shorten(struct recipe *r, size_t excess, struct slice suffix, struct 
     max = json_string_size(longest->value);
     excess += json_string_size(suffix) - 2; /* without its quotes */
     shown = max > excess ? cut_for_json(longest->value, max - excess) : 0;
-    p = arena_take(&r->fields.arena, shown + suffix.len);
+    p = arena_take(&r->scratch->fields.arena, shown + suffix.len);
     if (p == NULL)
         return -EMSGSIZE;
     if (shown > 0)

@@ -31,6 +31,7 @@ struct java_context;
 struct pattern;
 struct recipe;
 struct replacement;
+struct scratch;
 struct when_format;
 struct zone;
 
@@ -92,7 +93,9 @@ struct recipe_settings {
     struct java_chain *convert; /* or NULL */
     bool json;                  /* write fields; else the event's text, for cri the message's */
     bool newline;
-    size_t record_max; /* bytes that a record may be made of at most, before it is cut or split */
+    size_t
+        record_max; /* bytes of a record; what it is made of may be more, before it is cut or split */
+    struct scratch *scratch; /* lent to it, with its ceilings; NULL: it has its own */
 };
 
 /* An event, and where it is from. */

@@ -1,5 +1,6 @@
 #include "record/squeeze.h"
 
+#include "record/scratch.h"
 #include "util.h"
 
 #include <assert.h>
@@ -7,6 +8,7 @@
 #include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <zlib.h>
 
@@ -15,6 +17,7 @@
 
 enum {
     SQUEEZE_IN_MAX = 1024 * 1024 * 1024, /* so that nothing here overflows zlib's uInt */
+    SQUEEZE_ORDINARY = 64 * 1024,        /* bytes of a record that leaves little to be given back */
     GZIP_LEVEL = 6,                      /* zlib.h: what Z_DEFAULT_COMPRESSION means */
     GZIP_WINDOW_BITS = 15 + 16,          /* deflateInit2: the largest window; 16 makes it gzip */
     GZIP_MEM_LEVEL = 8,                  /* deflateInit2's default */
@@ -22,10 +25,13 @@ enum {
 
 struct squeeze {
     enum squeeze_kind kind;
-    size_t max_in, room;
-    char *result;  /* owns: `room` bytes */
+    int level;
+    size_t max_in, largest; /* largest: of the records since squeeze_trim */
+    struct buf *result;     /* borrows; or its own */
+    struct buf own;
     z_stream gzip; /* if kind is SQUEEZE_GZIP */
-    void *memory;  /* owns: in it lies … */
+    void *memory;  /* owns: `memory_size` bytes, in which lies … */
+    size_t memory_size;
     ZSTD_CCtx *zstd;
 };
 
@@ -45,10 +51,10 @@ static int gzip_record(struct squeeze *s, struct slice in, size_t *ret_len)
 
     s->gzip.next_in = (z_const Bytef *)in.ptr;
     s->gzip.avail_in = (uInt)in.len;
-    s->gzip.next_out = (Bytef *)s->result;
-    s->gzip.avail_out = (uInt)s->room;
+    s->gzip.next_out = (Bytef *)s->result->ptr;
+    s->gzip.avail_out = (uInt)s->result->cap;
     r = deflate(&s->gzip, Z_FINISH) == Z_STREAM_END ? 0 : -EIO;
-    *ret_len = s->room - s->gzip.avail_out;
+    *ret_len = s->result->cap - s->gzip.avail_out;
 
     /* Now, not before the next one: of a stream that has ended deflateBound says too little, as it
      * takes gzip's header for zlib's. */
@@ -75,18 +81,24 @@ static size_t zstd_memory(int level, size_t max_in)
     return most;
 }
 
-static int zstd_begin(struct squeeze *s, int level)
+/* In memory that nobody has touched yet, most of which ordinary records do not touch. */
+static int zstd_begin(struct squeeze *s)
 {
-    size_t size = zstd_memory(level, s->max_in);
+    size_t size = zstd_memory(s->level, s->max_in);
+    void *memory;
 
     if (ZSTD_isError(size))
         return -EIO;
-    s->memory = malloc(size);
-    if (s->memory == NULL)
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
         return -ENOMEM;
+    if (s->memory != NULL)
+        munmap(s->memory, s->memory_size);
+    s->memory = memory;
+    s->memory_size = size;
     s->zstd = ZSTD_initStaticCCtx(s->memory, size);
     if (s->zstd == NULL ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_compressionLevel, level)) ||
+        ZSTD_isError(ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_compressionLevel, s->level)) ||
         ZSTD_isError(ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_contentSizeFlag, 1)) ||
         ZSTD_isError(ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_checksumFlag, 1)))
         return -EIO;
@@ -95,7 +107,7 @@ static int zstd_begin(struct squeeze *s, int level)
 
 static int zstd_record(struct squeeze *s, struct slice in, size_t *ret_len)
 {
-    size_t n = ZSTD_compress2(s->zstd, s->result, s->room, in.ptr, in.len);
+    size_t n = ZSTD_compress2(s->zstd, s->result->ptr, s->result->cap, in.ptr, in.len);
 
     if (ZSTD_isError(n))
         return -EIO;
@@ -104,6 +116,9 @@ static int zstd_record(struct squeeze *s, struct slice in, size_t *ret_len)
 }
 
 /* --- both --- */
+
+/* deflate counts in uInt. */
+static_assert(2 * (uint64_t)SQUEEZE_IN_MAX < UINT_MAX, "a result fits zlib's counters");
 
 int squeeze_new(enum squeeze_kind kind, int level, size_t max_in, struct squeeze **ret)
 {
@@ -121,13 +136,13 @@ int squeeze_new(enum squeeze_kind kind, int level, size_t max_in, struct squeeze
     if (s == NULL)
         return -ENOMEM;
     s->kind = kind;
+    s->level = level;
     s->max_in = max_in;
-    r = kind == SQUEEZE_GZIP ? gzip_begin(s, level) : zstd_begin(s, level);
-    if (r == 0) {
-        s->room = squeeze_bound(s, max_in);
-        s->result = malloc(s->room);
-        r = s->result == NULL ? -ENOMEM : 0;
-    }
+    buf_init(&s->own, SIZE_MAX);
+    s->result = &s->own;
+    r = kind == SQUEEZE_GZIP ? gzip_begin(s, level) : zstd_begin(s);
+    if (r == 0)
+        r = buf_reserve(&s->own, squeeze_bound(s, max_in));
     if (r < 0) {
         squeeze_free(s);
         return r;
@@ -142,9 +157,42 @@ void squeeze_free(struct squeeze *s)
         return;
     if (s->kind == SQUEEZE_GZIP)
         (void)deflateEnd(&s->gzip); /* of a stream that never began it says so, and no more */
-    free(s->memory);
-    free(s->result);
+    if (s->memory != NULL)
+        munmap(s->memory, s->memory_size);
+    buf_done(&s->own);
     free(s);
+}
+
+void squeeze_lend(struct squeeze *s, struct buf *result)
+{
+    s->result = result;
+    buf_done(&s->own);
+}
+
+int squeeze_set_max(struct squeeze *s, size_t max_in)
+{
+    size_t was = s->max_in;
+    int r = 0;
+
+    if (max_in <= s->max_in)
+        return 0; /* what it has will do */
+    if (max_in > SQUEEZE_IN_MAX)
+        return -EMSGSIZE;
+    s->max_in = max_in;
+    if (s->kind == SQUEEZE_ZSTD)
+        r = zstd_begin(s);
+    if (r == 0 && s->result == &s->own)
+        r = buf_reserve(&s->own, squeeze_bound(s, max_in));
+    if (r < 0)
+        s->max_in = was;
+    return r;
+}
+
+void squeeze_trim(struct squeeze *s)
+{
+    if (s->kind == SQUEEZE_ZSTD && s->largest > SQUEEZE_ORDINARY)
+        (void)zstd_begin(s); /* if not, it goes on in what it has */
+    s->largest = 0;
 }
 
 int squeeze_record(struct squeeze *s, struct slice in, struct slice *ret)
@@ -154,11 +202,15 @@ int squeeze_record(struct squeeze *s, struct slice in, struct slice *ret)
 
     if (in.len > s->max_in)
         return -EMSGSIZE;
+    r = scratch_reserve(s->result, squeeze_bound(s, in.len));
+    if (r < 0)
+        return r;
+    s->largest = MAX(s->largest, in.len);
     r = s->kind == SQUEEZE_GZIP ? gzip_record(s, in, &len) : zstd_record(s, in, &len);
     if (r < 0)
         return r;
     assert(len <= squeeze_bound(s, in.len));
-    *ret = (struct slice){s->result, len};
+    *ret = (struct slice){s->result->ptr, len};
     return 0;
 }
 

@@ -5,7 +5,7 @@
  *      header has no name and no time (RFC 1952); a zstd frame says how long its content is, and has
  *      a checksum (RFC 8878).
  *   3. What does not get smaller grows by squeeze_bound at most.
- *   4. Once made, a squeeze allocates nothing, and neither do the libraries for it.
+ *   4. A warm one allocates nothing, and neither do the libraries for it.
  *
  * 4 is why zstd works in memory that is given to it (ZSTD_initStaticCCtx, of libzstd's "static" half,
  * exported by every distribution's library): a context of its own gives its memory back after 128
@@ -19,6 +19,7 @@
 
 #include <stddef.h>
 
+struct buf;
 struct squeeze;
 
 enum squeeze_kind { SQUEEZE_GZIP, SQUEEZE_ZSTD };
@@ -27,14 +28,25 @@ enum squeeze_kind { SQUEEZE_GZIP, SQUEEZE_ZSTD };
 enum { SQUEEZE_GZIP_LEVEL_MAX = 9, SQUEEZE_ZSTD_LEVEL_MAX = 19 };
 
 /* For records of up to `max_in` bytes.  It takes 270 KiB for gzip; for zstd, with records of 1 MiB,
- * 1.3 MiB at level 3 and 18 MiB at level 19; and room for one result.  Gives *ret.
+ * 1.3 MiB at level 3 and 18 MiB at level 19, of which short records touch little; and room for one
+ * result.  Gives *ret.
  * Errors: -EINVAL: no such level; -EMSGSIZE: `max_in` is more than 1 GiB; -ENOMEM. */
 int squeeze_new(enum squeeze_kind kind, int level, size_t max_in, struct squeeze **ret);
 void squeeze_free(struct squeeze *s); /* NULL is fine */
 
-/* Compresses `in`.  *ret lies in the squeeze's own memory and is good until the next call.
- * Errors: -EMSGSIZE: `in` is longer than it was made for; -EIO: the library would not, which it has
- * no reason for. */
+/* Results are put into `result` from now on, which grows with them; borrowed until squeeze_free. */
+void squeeze_lend(struct squeeze *s, struct buf *result);
+
+/* Records of up to `max_in` bytes are taken from now on; fewer are as good as before.  Errors: as
+ * squeeze_new; then it is as it was. */
+int squeeze_set_max(struct squeeze *s, size_t max_in);
+
+/* Gives back what large records took. */
+void squeeze_trim(struct squeeze *s);
+
+/* Compresses `in`.  *ret lies in the room for results and is good until the next call.
+ * Errors: -EMSGSIZE: `in` is longer than it was made for; -ENOMEM; -EIO: the library would not, which it
+ * has no reason for. */
 int squeeze_record(struct squeeze *s, struct slice in, struct slice *ret);
 
 /* How long the result for `len` bytes may be. */

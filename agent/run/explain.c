@@ -577,7 +577,7 @@ static int prepare(struct explain *x, const char *file)
     x->flow = flow;
     x->record_max = (size_t)outfit_service(flow)->record_max;
     x->reader.line_max = x->record_max;
-    r = outfit_new(flow, x->record_max, x->digest, &x->random, &x->outfit, &e);
+    r = outfit_new(flow, x->record_max, x->digest, &x->random, NULL, &x->outfit, &e);
     if (r == 0)
         r = fetch_metadata(x);
     if (r == 0)

@@ -231,7 +231,7 @@ static int flow_new_outfit(struct flow *f)
 {
     struct outfit_error e = {0};
     int r = outfit_new(f->config, f->service->record_max, f->place.digest, f->place.random,
-                       &f->outfit, &e);
+                       NULL, &f->outfit, &e);
 
     if (r == -EINVAL)
         log_error("flow %s: %s: %s", f->config->name, e.key, e.text);

@@ -4,6 +4,7 @@
 #include "record/java.h"
 #include "record/mill.h"
 #include "record/pattern.h"
+#include "record/scratch.h"
 #include "record/squeeze.h"
 #include "record/when.h"
 #include "record/zone.h"
@@ -17,6 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+enum { LONGER = 4 }; /* a record may be made of so many times its bytes: it is cut, or compressed */
 
 struct outfit {
     const struct config_flow *config;
@@ -293,7 +296,9 @@ static int make_chain(struct outfit *o, size_t record_max)
         o->wants_ec2 = o->wants_ec2 || from->format == CONFIG_JAVA_EC2_METADATA;
     }
     if (r == 0)
-        r = java_chain_new(steps, c->count, 4 * record_max, &o->chain, &e);
+        r = java_chain_new(steps, c->count, LONGER * record_max, &o->chain, &e);
+    if (r == 0 && o->mill_settings.scratch != NULL)
+        java_chain_lend(o->chain, o->mill_settings.scratch->converted);
     if (r == -EINVAL || r == -ENOTSUP)
         r = wrong(o, "convert", "step %zu, %s: %s", e.step + 1, e.key, e.text);
     for (size_t i = 0; steps != NULL && i < c->count; i++)
@@ -347,6 +352,7 @@ static int make_recipe(struct outfit *o, size_t record_max)
     s->json = writes_json(c);
     s->newline = o->mill_settings.newline;
     s->record_max = record_max;
+    s->scratch = o->mill_settings.scratch;
     if (s->include_count + s->drop_count + s->redact_count == 0 && s->format == PARSE_NONE &&
         !s->json && s->convert == NULL)
         return 0; /* lines go as they are */
@@ -394,11 +400,15 @@ static int make_events(struct outfit *o)
 static int make_squeeze(struct outfit *o, size_t record_max)
 {
     const struct config_flow *c = o->config;
+    int r;
 
     if (c->compress == CONFIG_COMPRESS_NONE)
         return 0;
-    return squeeze_new(c->compress == CONFIG_COMPRESS_GZIP ? SQUEEZE_GZIP : SQUEEZE_ZSTD,
-                       (int)c->compress_level, 4 * record_max, &o->squeeze);
+    r = squeeze_new(c->compress == CONFIG_COMPRESS_GZIP ? SQUEEZE_GZIP : SQUEEZE_ZSTD,
+                    (int)c->compress_level, LONGER * record_max, &o->squeeze);
+    if (r == 0 && o->mill_settings.scratch != NULL)
+        squeeze_lend(o->squeeze, &o->mill_settings.scratch->squeezed);
+    return r;
 }
 
 static int make_mill(struct outfit *o, size_t record_max, struct digest *digest,
@@ -444,7 +454,8 @@ const struct service *outfit_service(const struct config_flow *c)
 }
 
 int outfit_new(const struct config_flow *c, size_t record_max, struct digest *digest,
-               struct random *random, struct outfit **ret, struct outfit_error *ret_error)
+               struct random *random, struct scratch *scratch, struct outfit **ret,
+               struct outfit_error *ret_error)
 {
     struct outfit *o = calloc(1, sizeof *o);
     int r;
@@ -453,6 +464,7 @@ int outfit_new(const struct config_flow *c, size_t record_max, struct digest *di
         return -ENOMEM;
     o->config = c;
     o->error = ret_error;
+    o->mill_settings.scratch = scratch;
     (void)gethostname(o->hostname, sizeof o->hostname - 1);
     r = make_mill(o, record_max, digest, random);
     o->error = NULL;
@@ -490,6 +502,26 @@ void outfit_free(struct outfit *o)
     free(o->remove);
     free(o->names);
     free(o);
+}
+
+int outfit_set_record_max(struct outfit *o, size_t record_max)
+{
+    int r = o->squeeze != NULL ? squeeze_set_max(o->squeeze, LONGER * record_max) : 0;
+
+    if (r < 0)
+        return r;
+    if (o->chain != NULL)
+        java_chain_set_max(o->chain, LONGER * record_max);
+    mill_set_record_max(o->mill, record_max);
+    return 0;
+}
+
+void outfit_trim(struct outfit *o)
+{
+    if (o->squeeze != NULL)
+        squeeze_trim(o->squeeze);
+    if (o->chain != NULL)
+        java_chain_trim(o->chain, SCRATCH_KEEP);
 }
 
 struct mill *outfit_mill(const struct outfit *o)

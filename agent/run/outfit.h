@@ -14,6 +14,7 @@ struct digest;
 struct mill;
 struct outfit;
 struct random;
+struct scratch;
 struct service;
 
 enum { OUTFIT_WHY_SIZE = 400 };
@@ -27,11 +28,19 @@ struct outfit_error { /* for a person */
  * keys none is made, and Firehose, which puts nothing between records, gets each with a newline. */
 const struct service *outfit_service(const struct config_flow *c);
 
-/* Borrows everything until outfit_free.  `record_max`: bytes of a record with its key.  Gives *ret.
+/* Borrows everything until outfit_free.  `record_max`: bytes of a record with its key.  `scratch`: what
+ * it works in, lent by the lane; NULL: it has its own.  Gives *ret.
  * Errors: -EINVAL, with *ret_error; -ENOMEM. */
 int outfit_new(const struct config_flow *c, size_t record_max, struct digest *digest,
-               struct random *random, struct outfit **ret, struct outfit_error *ret_error);
+               struct random *random, struct scratch *scratch, struct outfit **ret,
+               struct outfit_error *ret_error);
 void outfit_free(struct outfit *o);
+
+/* Records may have so many bytes from now on.  Errors: -ENOMEM; then it is as it was. */
+int outfit_set_record_max(struct outfit *o, size_t record_max);
+
+/* Gives back what large lines took and is not in the scratch. */
+void outfit_trim(struct outfit *o);
 
 struct mill *outfit_mill(const struct outfit *o);
 

@@ -349,7 +349,7 @@ static void make_outfit(struct job *job, struct digest *digest)
     if (job->config->flows[0].join != CONFIG_JOIN_NONE)
         job->piece = MAX(job->piece, PIECE_JOINS * job->config->flows[0].join_bytes);
     job->random.state = 1;
-    if (outfit_new(&job->config->flows[0], RECORD_MAX, digest, &job->random, &job->outfit, &error) <
+    if (outfit_new(&job->config->flows[0], RECORD_MAX, digest, &job->random, NULL, &job->outfit, &error) <
         0)
         errx(1, "%s: %s %s", job->row->name, error.key, error.text);
 }

@@ -209,6 +209,9 @@ static bool feed_visit(struct feed *f, bool ending)
         return true;
     case MILL_FULL:
         return f->way.step == 0 || f->refused < 2; /* it may grow before it is asked again */
+    case MILL_HELD:
+        FEED_CHECK(in.hold_large);
+        return false;
     case MILL_OPEN:
     case MILL_HEADER:
         break;
