@@ -14,6 +14,7 @@
 enum {
     SOURCE_BEFORE = 4096,      /* bytes before a place in which to look for its rungs */
     SOURCE_CHUNK = 128 * 1024, /* stays in the second-level cache between read, split and encode */
+    SOURCE_LONGER = 1024 * 1024, /* what is asked for next, where that has no newline; then fourfold */
 };
 
 int reader_init(struct reader *r, struct digest *digest, size_t line_max)
@@ -24,8 +25,30 @@ int reader_init(struct reader *r, struct digest *digest, size_t line_max)
     if (memory == MAP_FAILED)
         return -ENOMEM;
     (void)madvise(memory, cap, MADV_NOHUGEPAGE);
-    *r = (struct reader){memory, cap, line_max, digest};
+    *r = (struct reader){.memory = memory, .cap = cap, .line_max = line_max, .digest = digest};
     return 0;
+}
+
+void reader_limit(struct reader *r, size_t line_max)
+{
+    assert(CURSOR_ANCHOR_MAX + MAX(line_max + 1, (size_t)SOURCE_CHUNK) <= r->cap);
+    r->line_max = line_max;
+}
+
+size_t reader_size(const struct reader *r)
+{
+    return r->touched;
+}
+
+void reader_trim(struct reader *r)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t keep = (CURSOR_ANCHOR_MAX + SOURCE_CHUNK + page - 1) / page * page;
+
+    if (r->touched <= keep)
+        return;
+    (void)madvise(r->memory + keep, r->cap - keep, MADV_DONTNEED);
+    r->touched = keep;
 }
 
 void reader_done(struct reader *r)
@@ -41,6 +64,18 @@ void source_close_packed(struct source *s)
     s->unpack = NULL;
 }
 
+/* Sees to it that as much can be read at once as is asked for.  A window for long lines is made when
+ * there is one, and then the file is unpacked from its beginning again. */
+static int source_open_packed(struct source *s, const struct reader *r, size_t len)
+{
+    size_t window = MIN(CURSOR_ANCHOR_MAX + (size_t)SOURCE_LONGER + 1, r->cap);
+
+    if (s->unpack != NULL && len <= unpack_window(s->unpack))
+        return 0;
+    source_close_packed(s);
+    return unpack_open(s->fd, s->packed, len <= window ? window : r->cap, &s->unpack);
+}
+
 /* -EAGAIN: it takes more than one call. */
 static ssize_t source_pread(struct source *s, const struct reader *r, char *to, size_t len,
                             uint64_t offset)
@@ -49,9 +84,8 @@ static ssize_t source_pread(struct source *s, const struct reader *r, char *to, 
     int e;
 
     if (s->packed != UNPACK_NONE) {
-        if (s->unpack == NULL && (e = unpack_open(s->fd, s->packed, r->cap, &s->unpack)) < 0)
-            return e;
-        return unpack_pread(s->unpack, to, len, offset);
+        e = source_open_packed(s, r, len);
+        return e < 0 ? e : unpack_pread(s->unpack, to, len, offset);
     }
     do
         n = pread(s->fd, to, len, (off_t)offset);
@@ -80,6 +114,7 @@ static int source_fetch(struct source *s, struct reader *r, size_t want, struct 
 
     if (n < 0)
         return (int)n;
+    r->touched = MAX(r->touched, (size_t)n);
     if ((size_t)n < anchor_len)
         return -ESTALE;
     if (anchor_len > 0 &&
@@ -93,6 +128,21 @@ static int source_fetch(struct source *s, struct reader *r, size_t want, struct 
 static size_t whole_units(const struct source *s, size_t len)
 {
     return len - len % encoding_newline_len(s->encoding);
+}
+
+/* The line is not too long any more, up to its newline at `ret->end`. */
+static int source_not_long(struct source *s, struct reader *r, struct source_chunk *ret)
+{
+    size_t len = (size_t)(ret->end - s->at.offset);
+    int e = source_fetch(s, r, len, &ret->text);
+
+    if (e < 0)
+        return e;
+    if (ret->text.len == len)
+        return SOURCE_LINES;
+    ret->text.len = 0; /* it has become shorter */
+    s->scanned = 0;
+    return SOURCE_MORE;
 }
 
 /* Looks for the newline of a line that is longer than line_max, one chunk a call; the line's bytes
@@ -122,6 +172,8 @@ static int source_search(struct source *s, struct reader *r, struct source_chunk
         return SOURCE_MORE;
     }
     ret->end = s->scanned + (uint64_t)(newline - r->memory) + encoding_newline_len(s->encoding);
+    if (ret->end - s->at.offset <= r->line_max + 1)
+        return source_not_long(s, r, ret);
     e = source_fetch(s, r, whole_units(s, r->line_max), &text);
     if (e < 0)
         return e;
@@ -175,7 +227,7 @@ static int source_pass_zeros(struct source *s, struct reader *r, bool take_half,
     return SOURCE_ZEROS;
 }
 
-/* How much to ask for, and how much for a line that is longer than that. */
+/* How much to ask for. */
 static size_t source_ask(const struct reader *r, size_t want)
 {
     size_t most = MAX(r->line_max + 1, (size_t)SOURCE_CHUNK);
@@ -213,8 +265,8 @@ static int read_next(struct source *s, struct reader *r, bool take_half, size_t 
     if (text.len > 0 && text.ptr[0] == '\0' && !encoding_is_utf16(s->encoding))
         return source_pass_zeros(s, r, take_half, ret);
     newline = encoding_find_last_newline(s->encoding, text);
-    if (newline == NULL && text.len == ask && most > ask) {
-        ask = most;
+    while (newline == NULL && text.len == ask && most > ask) {
+        ask = MIN(ask < SOURCE_LONGER ? SOURCE_LONGER + 1 : 4 * ask, most);
         e = source_fetch(s, r, ask, &text);
         if (e < 0)
             return e;

@@ -71,17 +71,27 @@ struct source {
     bool poll;         /* nameless, and inotify does not tell of it */
 };
 
-/* Memory to read into, one for all sources of a lane. */
+/* Memory to read into, one for all sources of a lane.  What no line has reached yet costs nothing. */
 struct reader {
-    char *memory; /* owns; mapped */
-    size_t cap;   /* CURSOR_ANCHOR_MAX + the longest line with its newline, or a chunk */
-    size_t line_max;
+    char *memory;    /* owns; mapped */
+    size_t cap;      /* CURSOR_ANCHOR_MAX + the longest line with its newline, or a chunk */
+    size_t line_max; /* a longer line is handed out cut to this length */
+    size_t touched;  /* bytes of the memory that were read into */
     struct digest *digest; /* borrows */
 };
 
-/* `line_max`: a longer line is handed out cut to this length.  Errors: -ENOMEM. */
+/* Room for lines of `line_max` bytes; lines may be so long, until reader_limit says otherwise.
+ * Errors: -ENOMEM. */
 int reader_init(struct reader *r, struct digest *digest, size_t line_max);
 void reader_done(struct reader *r);
+
+/* From now on a line is cut that is longer than `line_max`, which is no more than there is room for.
+ * It may be another one for each source; a line that was too long and no longer is is read whole. */
+void reader_limit(struct reader *r, size_t line_max);
+
+/* How much memory it has; gives back what only long lines need. */
+size_t reader_size(const struct reader *r);
+void reader_trim(struct reader *r);
 
 enum source_news {
     SOURCE_END,   /* no whole line is there now */

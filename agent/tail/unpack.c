@@ -371,6 +371,11 @@ out:
     return -ENOMEM;
 }
 
+size_t unpack_window(const struct unpack *u)
+{
+    return u->window;
+}
+
 /* Goes up to `offset`, or nearer. */
 static int unpack_approach(struct unpack *u, uint64_t offset)
 {

@@ -51,6 +51,9 @@ struct unpack;
  * nothing yet.  Gives *ret.  Errors: -ENOMEM. */
 int unpack_open(int fd, enum unpack_kind kind, size_t window, struct unpack **ret);
 
+/* The most that one read may ask for. */
+size_t unpack_window(const struct unpack *u);
+
 /* Comes nearer to `offset`.  1: it is there, and a read from there on is cheap.  0: not yet, call
  * again.  Errors: -ENODATA if the content ends before it; else those of unpack_pread. */
 int unpack_seek(struct unpack *u, uint64_t offset);
