@@ -43,11 +43,15 @@ class Disk:
         self.flushes = self.writes = 0
         self._fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
         self._versions = {}                     # sector -> what it has been since the last flush
+        self._fuse = None                       # so many writes and flushes are answered still
+        self.dead = threading.Event()           # no more are
         self._client = None
         self._listener = None
 
     def serve(self):
         """Waits in a thread of its own for one client, and serves it until it is gone."""
+        self._fuse = None
+        self.dead.clear()
         if os.path.exists(self.path):
             os.unlink(self.path)
         self._listener = socket.socket(socket.AF_UNIX)
@@ -55,6 +59,11 @@ class Disk:
         self._listener.listen(1)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def fuse(self, count):
+        """After so many more writes and flushes the disk answers no more: `dead` is set.  Moments at
+        which something is in the cache are too short to be met by the clock."""
+        self._fuse = count
 
     def cut(self, dice, survive):
         """To be called once the machine is dead: each sector that was not flushed keeps its last
@@ -128,6 +137,12 @@ class Disk:
         magic, flags, kind, handle, offset, size = _REQUEST.unpack(self._get(_REQUEST.size))
         if magic != _REQUEST_MAGIC:
             raise Gone
+        if kind in (_WRITE, _FLUSH) and self._fuse is not None:
+            self._fuse -= 1
+            if self._fuse < 0:
+                self.dead.set()
+                while True:
+                    self._get(1)
         error, data = 0, b""
         if kind == _WRITE:
             self._write(offset, self._get(size), flags & _FUA)

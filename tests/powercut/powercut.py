@@ -47,6 +47,7 @@ KERNEL_OPTIONS = ("console=ttyS1 quiet panic=-1 rdinit=/init mitigations=off nok
 RATE = 2000                             # lines a second
 BOOT_S = 120                            # the slowest machine has booted by then
 DRAIN_S = 180
+FUSED = 0.7                             # of the cuts hit a moment with something in the cache
 EARLY = 8                               # one cut in so many hits the start
 MARK = b" #cut"                         # guest.c ends with it what a cut left half
 
@@ -156,10 +157,12 @@ class Rig:
         self.gone = set()               # ids whose file was deleted, or about to be
         self.found = False
         self.pending = self.forgotten = 0
+        self.boots = 0
         self.problems = []
         self.seconds = []
         for name in ("endpoint.records", "guest.err", "agent.err", "disk.sock"):
             (place / name).unlink(missing_ok=True)
+        self.words = open(place / "words", "w", encoding="utf-8")
         vmlinuz, modules = image.kernel(place)
         shutil.copyfile(vmlinuz, place / "vmlinuz")
         image.initramfs(place / "initramfs", place, modules, ROOT / "kinetail", self.config(),
@@ -183,6 +186,7 @@ class Rig:
     # what the machine tells
 
     def told(self, line):
+        self.words.write(f"{time.time():.3f} {line}\n")
         word, _, rest = line.partition(" ")
         if word in ("has", "durable", "gone"):
             match = re.fullmatch(r"(c\d+\.\d+) (\d+)", rest)
@@ -212,10 +216,11 @@ class Rig:
                 self.problems.append(f"the disk forgot the durable file of {name}")
 
     def boot(self, mode, number):
+        self.boots += 1
         self.here = {}
         self.found = False
         machine = Machine(self.place, self.disk, self.told, MODE=mode, CUT=number, RATE=RATE,
-                          SEED=self.dice.getrandbits(48), PORT=self.endpoint.port,
+                          SEED=self.dice.getrandbits(48), FLUSHER=self.dice.randrange(2), PORT=self.endpoint.port,
                           AGENT_FIRST=self.dice.randrange(2),
                           PRELOAD="/lib/nosync.so" if self.arguments.nosync else "")
         try:
@@ -229,11 +234,13 @@ class Rig:
     def after(self, machine, survive):
         """The power goes."""
         machine.cut()
+        self.words.write(f"{time.time():.3f} --- the end of boot {self.boots}\n")
         pending, forgotten = self.disk.cut(self.dice, survive)
         self.pending += pending
         self.forgotten += forgotten
         with open(f"{self.place / 'agent.err'}.now", "rb") as now, \
                 open(self.place / "agent.err", "ab") as all_of_it:
+            all_of_it.write(b"--- boot %d\n" % self.boots)
             shutil.copyfileobj(now, all_of_it)
         if self.problems:
             raise Broken("; ".join(self.problems))
@@ -273,6 +280,11 @@ class Rig:
         seconds = self.dice.uniform(0, 0.6) if number % EARLY == 0 else self.dice.uniform(0.4, 2.0)
         self.weather(seconds)
         machine.listen(seconds)
+        if self.dice.random() < FUSED:
+            self.disk.fuse(self.dice.randrange(12))
+            until = time.monotonic() + 0.5
+            while not self.disk.dead.is_set() and time.monotonic() < until:
+                machine.listen(0.002)
         self.after(machine, self.dice.choice((0.0, 0.5, 0.9, 1.0, self.dice.random())))
         if self.found:
             self.check_durable_before(number)
@@ -293,7 +305,7 @@ class Rig:
             self.endpoint.heal()
         machine = self.boot("drain", 0)
         machine.listen(BOOT_S, until="started")
-        self.judge.wrote(self.durable)
+        self.judge.wrote(dict(self.durable))
         deadline, quiet = time.monotonic() + DRAIN_S, 0
         while self.judge.lost() and time.monotonic() < deadline and quiet < 20:
             before = self.judge.delivered
@@ -327,7 +339,8 @@ class Rig:
         print(f"  the disk had {self.pending:,} sectors in its cache at the cuts and forgot "
               f"{self.forgotten:,} of them")
         for name, numbers in list(holes.items())[:5]:
-            print(f"  lost: {len(numbers)} of {self.durable[name]} lines of {name}: "
+            print(f"  lost: {len(numbers)} of {self.durable[name.decode()]} lines of "
+                  f"{name.decode()}: "
                   f"{oracle.ranges(numbers)}")
         for sample in self.judge._samples:
             if sample.startswith("torn"):
@@ -341,6 +354,7 @@ class Rig:
     def close(self):
         self.endpoint.stop()
         self.disk.close()
+        self.words.close()
 
 
 def main():
