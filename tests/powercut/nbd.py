@@ -5,7 +5,9 @@ itself must forget.  A write is answered at once and stands in the image; what t
 is kept until the guest says FLUSH (or wrote with FUA).  `cut()` then decides for every sector
 written since, by itself and not in order, which of the versions it has had is the one that the
 power left behind; old, new, or one between.  Sectors are never torn, as on real disks, but the 4096
-bytes of a file system's block are eight of them.
+bytes of a file system's block are eight of them.  Only the first block stays whole: there ext4 has
+its superblock, across two sectors, and looks at it before its journal, so that a machine does not
+boot from a torn one (e2fsck would mend it).  That is not what is tested here.
 
 The protocol is NBD's fixed newstyle, no more of it than QEMU's client speaks.
 """
@@ -15,6 +17,7 @@ import struct
 import threading
 
 SECTOR = 512
+SUPERBLOCK = 4096                       # with what stands around it
 
 _GREETING = struct.pack(">8s8sH", b"NBDMAGIC", b"IHAVEOPT", 3)      # fixed newstyle, no zeroes
 _OPTION = struct.Struct(">8sII")
@@ -42,7 +45,7 @@ class Disk:
         self.path = str(path)
         self.flushes = self.writes = 0
         self._fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
-        self._versions = {}                     # sector -> what it has been since the last flush
+        self._versions = {}                     # offset -> what was there since the last flush
         self._fuse = None                       # so many writes and flushes are answered still
         self.dead = threading.Event()           # no more are
         self._client = None
@@ -71,11 +74,11 @@ class Disk:
         were and how many lost something."""
         self._thread.join()                     # what still stood in the socket was on its way
         lost = 0
-        for sector, versions in self._versions.items():
+        for offset, versions in self._versions.items():
             if dice.random() >= survive:
                 left = dice.choice(versions[:-1])
                 lost += left != versions[-1]
-                os.pwrite(self._fd, left, sector * SECTOR)
+                os.pwrite(self._fd, left, offset)
         pending = len(self._versions)
         self._versions.clear()
         return pending, lost
@@ -160,13 +163,13 @@ class Disk:
     def _write(self, offset, data, durable):
         """Whole sectors, as QEMU writes them; FUA makes these durable and no others."""
         self.writes += 1
-        first, last = offset // SECTOR, (offset + len(data)) // SECTOR
-        if durable:
-            for sector in range(first, last):
-                self._versions.pop(sector, None)
-        else:
-            old = os.pread(self._fd, len(data), offset)
-            for at, sector in enumerate(range(first, last)):
-                part = slice(at * SECTOR, (at + 1) * SECTOR)
-                self._versions.setdefault(sector, [old[part]]).append(bytes(data[part]))
+        old = None if durable else os.pread(self._fd, len(data), offset)
+        at = 0
+        while at < len(data):
+            end = at + (SECTOR if offset + at else SUPERBLOCK)
+            if durable:
+                self._versions.pop(offset + at, None)
+            else:
+                self._versions.setdefault(offset + at, [old[at:end]]).append(bytes(data[at:end]))
+            at = end
         os.pwrite(self._fd, data, offset)

@@ -169,7 +169,7 @@ class Rig:
                         oracle._POOL)
         with open(place / "disk.img", "wb") as file:
             file.truncate(DISK_BYTES)
-        image.run("/sbin/mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0",
+        image.run("/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0",
                   place / "disk.img")
         self.disk = Disk(place / "disk.img", place / "disk.sock")
         self.endpoint = Endpoint(place)
