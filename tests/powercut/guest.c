@@ -9,6 +9,8 @@
  *     has ID N      at the start: of this id lines 0 to N - 1 are in the files, whole and in order
  *     durable ID N  lines 0 to N - 1 of this id, and the name of their file, survived fsync(2)
  *     gone ID N     the file with these lines is about to be deleted
+ *     odd CRC LEN   at the start: a line with this CRC32 (but for zeros before it) is in a file, and
+ *                   nobody wrote it so: the file system kept some of its blocks
  *
  * Lines are those of tests/system/oracle.py, whose pool of payload is in the file POOL.  A line that
  * the last cut left half is ended with MARK first, as nobody else would: so the judge knows whose
@@ -99,7 +101,17 @@ static bool line_read(const char *line, size_t len, char id[ID_CHARS + 1], uint6
     return true;
 }
 
-/* Tells each run of lines in the file.  Lines that are not ours are passed over: the cut's. */
+static void tell_odd(const char *line, const char *end)
+{
+    char name[16];
+
+    while (line < end && *line == '\0')
+        line++; /* so does the agent */
+    snprintf(name, sizeof name, "%08lx", crc32(0, (const Bytef *)line, (uInt)(end - line)));
+    tell("odd", name, (uint64_t)(end - line));
+}
+
+/* Tells each run of lines in the file. */
 static void file_tell(const char *path, const char *what)
 {
     struct run run = {0};
@@ -125,8 +137,10 @@ static void file_tell(const char *path, const char *what)
         end = memchr(at, '\n', (size_t)(stop - at));
         if (end == NULL)
             break;
-        if (!line_read(at, (size_t)(end - at), id, &number))
+        if (!line_read(at, (size_t)(end - at), id, &number)) {
+            tell_odd(at, end);
             continue;
+        }
         if (strcmp(id, run.id) != 0) {
             if (run.count > 0)
                 tell(what, run.id, run.count);

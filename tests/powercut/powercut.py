@@ -29,6 +29,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "system"))
@@ -63,11 +64,13 @@ WEATHER = (
 
 
 class Judge(oracle.Oracle):
-    """The oracle, which knows that lines are cut by the power before the agent sees them."""
+    """The oracle, which knows what lines a power cut leaves in a file."""
 
     def __init__(self, record_file):
         super().__init__(record_file)
         self.halves = 0
+        self.odd = set()                # CRC32s of lines that the file system has made
+        self._suspects = []
 
     def judge(self, record):
         if record.endswith(MARK):
@@ -75,10 +78,16 @@ class Judge(oracle.Oracle):
         else:
             super().judge(record)
 
+    def _tear(self, record):
+        self._suspects.append(record)
+
+    def torn_records(self):
+        return [one for one in self._suspects if zlib.crc32(one) not in self.odd]
+
     def lost(self):
         """{id: [numbers]} of the durable lines that did not arrive."""
         self.poll()
-        return self.missing()
+        return {name.decode(): numbers for name, numbers in self.missing().items()}
 
 
 class Broken(Exception):
@@ -200,6 +209,8 @@ class Rig:
             else:
                 self.gone.add(name)
                 self.here[name] = count
+        elif word == "odd":
+            self.judge.odd.add(int(rest.split()[0], 16))
         elif word == "writing":
             self.found = True
         elif word == "broken":
@@ -329,27 +340,25 @@ class Rig:
         self.drain()
 
     def verdict(self):
-        holes = self.judge.lost()
+        holes, torn = self.judge.lost(), self.judge.torn_records()
         lost = sum(map(len, holes.values()))
         cuts = len(self.seconds)
         print(f"{cuts} cuts{' without fsync' if self.arguments.nosync else ''}: "
               f"{sum(self.durable.values()):,} lines durable, {self.judge.delivered:,} delivered, "
-              f"{lost:,} lost, {self.judge.torn:,} torn, {self.judge.duplicated:,} duplicated, "
+              f"{lost:,} lost, {len(torn):,} torn, {self.judge.duplicated:,} duplicated, "
               f"{sum(self.seconds) / max(1, cuts):.1f} s a cut")
         print(f"  the disk had {self.pending:,} sectors in its cache at the cuts and forgot "
               f"{self.forgotten:,} of them")
         for name, numbers in list(holes.items())[:5]:
-            print(f"  lost: {len(numbers)} of {self.durable[name.decode()]} lines of "
-                  f"{name.decode()}: "
+            print(f"  lost: {len(numbers)} of {self.durable[name]} lines of {name}: "
                   f"{oracle.ranges(numbers)}")
-        for sample in self.judge._samples:
-            if sample.startswith("torn"):
-                print(f"  {sample}")
+        for record in torn[:5]:
+            print(f"  torn: {len(record)} bytes, {record[:100]!r} ... {record[-60:]!r}")
         if self.arguments.nosync:
             print("  as it must be" if lost else "  WRONG: without fsync lines must be lost, or "
                                                  "the rig does not see it")
             return lost > 0
-        return lost == 0 and self.judge.torn == 0
+        return lost == 0 and not torn
 
     def close(self):
         self.endpoint.stop()
