@@ -197,6 +197,12 @@ soak: all unit-programs ## simulated histories for SOAK_COUNT (20000), and as ma
 bench: all $(bench:%=$(BUILD)/bench/%) ## measure cost and scale (BENCH='idle scale', BENCH_ARGS=--quick)
 	@python3 tests/bench/bench.py --bin $(BUILD)/bench --agent ./kinetail $(BENCH_ARGS) $(BENCH)
 
+.PHONY: powercut
+powercut: ## cut the power of a machine under QEMU, CUTS (100) times; NOSYNC=1: the agent's fsync does nothing
+	@packaging/deps build powercut
+	@$(MAKE) --no-print-directory QUIET=1 all
+	@python3 tests/powercut/powercut.py --cuts $(or $(CUTS),100) $(if $(NOSYNC),--nosync) $(POWERCUT_ARGS)
+
 .PHONY: demo
 demo: ## install what is missing, build, watch a rotating log arrive
 	@packaging/deps build demo

@@ -4,6 +4,7 @@ The kernel and busybox are Debian's packages, downloaded and unpacked below buil
 machine boots what it booted before.  The initramfs has busybox, guest.c, nosync.c, the agent with
 its libraries, and its configuration.
 """
+import os
 import pathlib
 import re
 import shutil
@@ -24,10 +25,22 @@ def run(*command, **more):
         done = subprocess.run([str(c) for c in command], text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False, **more)
     except FileNotFoundError:
-        sys.exit(f"powercut: {command[0]} is not installed")
+        sys.exit(f"powercut: there is no {command[0]} here")
     if done.returncode != 0:
         sys.exit(f"powercut: {' '.join(map(str, command))} failed:\n{done.stdout}")
     return done.stdout
+
+
+def download(package, folder):
+    """Into a folder; with fresh lists if those that are there do not do."""
+    for last in (False, True):
+        done = subprocess.run(["apt-get", "download", package], cwd=folder, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode == 0:
+            return
+        if not last:
+            run(*([] if os.geteuid() == 0 else ["sudo"]), "apt-get", "update")
+    sys.exit(f"powercut: apt-get does not download {package}:\n{done.stdout}")
 
 
 def unpacked(package, place):
@@ -38,7 +51,7 @@ def unpacked(package, place):
         fresh = place / f"{package}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        run("apt-get", "download", package, cwd=fresh)
+        download(package, fresh)
         run("dpkg-deb", "-x", next(fresh.glob("*.deb")), fresh)
         next(fresh.glob("*.deb")).unlink()
         fresh.rename(folder)
@@ -46,11 +59,15 @@ def unpacked(package, place):
 
 
 def kernel(place):
-    """The present cloud kernel: (vmlinuz, the directory of its modules)."""
-    depends = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", KERNEL))
-    if not depends:
-        sys.exit(f"powercut: apt-cache knows no {KERNEL}; run apt-get update")
-    folder = unpacked(depends.group(1), place)
+    """Debian's kernel for clouds: (vmlinuz, the directory of its modules)."""
+    there = sorted(place.glob("linux-image-[0-9]*"))
+    if there:
+        folder = there[-1]
+    else:
+        depends = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", KERNEL))
+        if not depends:
+            sys.exit(f"powercut: apt-cache knows no {KERNEL}; run apt-get update")
+        folder = unpacked(depends.group(1), place)
     return next(folder.glob("boot/vmlinuz-*")), next(folder.glob("lib/modules/*"))
 
 
