@@ -33,10 +33,10 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           scribe setup sheet units
 
 unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
-         encoding endpoint escape events fields flow follower gate generation glob heap http \
-         http_trouble imds java java_regex json kinesis ledger map mill parse patience pattern \
-         proxy recipe record retry_after rooms sigv4 slice source spool squeeze steady summary \
-         template typed unpack utf8 when window zone
+         encoding endpoint escape events fields firehose flow follower gate generation glob \
+         heap http http_trouble imds java java_regex json kinesis ledger map mill parse \
+         patience pattern proxy recipe record retry_after rooms sigv4 slice source spool \
+         squeeze steady summary template typed unpack utf8 when window zone
 tools := parse_lines
 sim   := crashes histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \

@@ -30,7 +30,7 @@ int destination_open(const struct config *config, const struct config_flow *flow
     };
     int r;
 
-    r = gate_new(place->loop, place->random, d.name, client_url(place->client), &d.gate);
+    r = gate_new(place->loop, place->random, d.service, d.name, client_url(place->client), &d.gate);
     if (r == 0)
         r = morgue_new(place->loop, place->scribe, place->disk, place->state_dir_fd, d.name,
                        &d.morgue);

@@ -111,8 +111,8 @@ static void client_explain(struct client_call *call, const struct http_answer *h
         return;
     }
     ret->code = aws_error_code(h->error_type, h->body);
-    ret->class = aws_error_class_of_status(ret->code, h->status);
     ret->message = first_sentence(aws_error_message(h->body));
+    ret->class = aws_error_class_of_status(ret->code, ret->message, h->status);
     if (ret->code.len == 0) {
         (void)snprintf(call->code, sizeof call->code, "HTTP %ld", h->status);
         ret->code = slice_of(call->code);

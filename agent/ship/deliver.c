@@ -491,7 +491,8 @@ static void deliver_say_records(struct deliver *d, const struct service_complain
              d->settings.flow, d->settings.stream, count,
              SLICE_ARG(c->code.len > 0 ? c->code : SLICE("no sequence number")),
              SLICE_ARG(slice_first(c->message, 200)),
-             aws_error_advice(c->code, c->message, aws_error_class(c->code)), fate, held);
+             aws_error_advice(d->settings.service, c->code, c->message, aws_error_class(c->code)),
+             fate, held);
 }
 
 /* Of each record that was not taken: is it time to let it go? */

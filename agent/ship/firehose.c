@@ -26,6 +26,17 @@ const struct service firehose_service = {
     .bytes_max = 4 * 1024 * 1024,
     .record_max = 1000 * 1024,
     .key_units_max = 0,
+    .advice =
+        {
+            .endpoint =
+                "check endpoint.firehose and what stands between: this does not look like the "
+                "service",
+            .name = "check the delivery stream's name, the region and the account",
+            .rights = "allow firehose:PutRecordBatch on the delivery stream in the IAM policy",
+            .busy =
+                "the delivery stream takes no more just now; ask AWS for a higher quota if this "
+                "lasts",
+        },
     .record_head = {"{\"Data\":\"", 9},
     .record_key = {"\"", 1}, /* the data's closing quote: nothing follows it */
     .record_tail = {"}", 1},

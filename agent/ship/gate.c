@@ -32,6 +32,7 @@ static const struct backoff backoff_by_class[] = {
 struct gate {
     struct loop *loop;
     struct random *random;
+    const struct service *service;
     const char *stream, *url;
     struct list waiting; /* of gate_user, in turn */
     uint32_t in_flight_max;
@@ -155,8 +156,8 @@ static void gate_say_trouble(struct gate *g, const struct gate_user *u,
              "flow %s: stream '%s' at %s: %.*s: %.*s; %s; nothing is lost, reading waits, next "
              "try in %.1f s; %" PRIu64 " more in the last minute%s%.*s",
              u->flow, g->stream, g->url, SLICE_ARG(a->code), SLICE_ARG(a->message),
-             aws_error_advice(a->code, a->message, a->class), (double)wait_ms / 1000, held,
-             a->request_id.len > 0 ? "; request id " : "", SLICE_ARG(a->request_id));
+             aws_error_advice(g->service, a->code, a->message, a->class), (double)wait_ms / 1000,
+             held, a->request_id.len > 0 ? "; request id " : "", SLICE_ARG(a->request_id));
 }
 
 void gate_failed(struct gate *g, const struct gate_user *u, uint64_t number,
@@ -202,7 +203,7 @@ void gate_say_refused(struct gate *g, const struct gate_user *u, const struct cl
         log_error("flow %s: stream '%s' at %s: refused: %.*s: %.*s; %s; %s; %" PRIu64
                   " more in the last minute%s%.*s",
                   u->flow, g->stream, g->url, SLICE_ARG(a->code), SLICE_ARG(a->message),
-                  aws_error_advice(a->code, a->message, a->class), fate, held,
+                  aws_error_advice(g->service, a->code, a->message, a->class), fate, held,
                   a->request_id.len > 0 ? "; request id " : "", SLICE_ARG(a->request_id));
 }
 
@@ -235,8 +236,8 @@ uint64_t gate_failing_since_ms(const struct gate *g)
 
 /* --- life --- */
 
-int gate_new(struct loop *loop, struct random *random, const char *stream, const char *url,
-             struct gate **ret)
+int gate_new(struct loop *loop, struct random *random, const struct service *service,
+             const char *stream, const char *url, struct gate **ret)
 {
     struct gate *g = calloc(1, sizeof *g);
 
@@ -244,6 +245,7 @@ int gate_new(struct loop *loop, struct random *random, const char *stream, const
         return -ENOMEM;
     g->loop = loop;
     g->random = random;
+    g->service = service;
     g->stream = stream;
     g->url = url;
     g->body_max = UINT64_MAX;

@@ -21,6 +21,7 @@ struct client_answer;
 struct gate;
 struct loop;
 struct random;
+struct service;
 
 /* Who sends; begins all zero but for `send`, and list_init'ed. */
 struct gate_user {
@@ -32,10 +33,10 @@ struct gate_user {
     void (*send)(struct gate_user *u);
 };
 
-/* `stream` and `url` name the destination in messages; everything is borrowed until gate_free.
+/* `service`, `stream` and `url` name the destination in messages; everything is borrowed until gate_free.
  * Errors: -ENOMEM. */
-int gate_new(struct loop *loop, struct random *random, const char *stream, const char *url,
-             struct gate **ret);
+int gate_new(struct loop *loop, struct random *random, const struct service *service,
+             const char *stream, const char *url, struct gate **ret);
 void gate_free(struct gate *g);
 
 /* The window grows by what the user may have in flight; and shrinks again. */

@@ -27,6 +27,15 @@ const struct service kinesis_service = {
     .bytes_max = 10 * 1024 * 1024,
     .record_max = 1024 * 1024,
     .key_units_max = 256,
+    .advice =
+        {
+            .endpoint =
+                "check endpoint.kinesis and what stands between: this does not look like the "
+                "service",
+            .name = "check the stream's name, the region and the account",
+            .rights = "allow kinesis:PutRecords on the stream in the IAM policy",
+            .busy = "the stream takes no more just now; add shards if this lasts",
+        },
     .record_head = {"{\"Data\":\"", 9},
     .record_key = {"\",\"PartitionKey\":", 17},
     .record_tail = {"}", 1},

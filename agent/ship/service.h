@@ -15,7 +15,7 @@ struct buf;
 /* What the service said of one record: one name for each thing we do next. */
 enum outcome {
     OUTCOME_ACCEPTED,  /* stored: its bytes are settled */
-    OUTCOME_THROTTLED, /* the shard is full: again later, and narrow the window */
+    OUTCOME_THROTTLED, /* it is full: again later, and narrow the window */
     OUTCOME_TRANSIENT, /* their fault: again later */
     OUTCOME_HELD,      /* a person's business, a key or a permission: said loudly, again later */
     OUTCOME_UNKNOWN,   /* for a reason that nobody knows: the same, but not for ever */
@@ -28,6 +28,11 @@ struct service_complaint {
     struct slice code, message;
 };
 
+/* What a person can do, as clauses, where it is not the same with all of them. */
+struct service_advice {
+    const char *endpoint, *name, *rights, *busy;
+};
+
 struct service {
     const char *signing_name;
     const char *put_target; /* X-Amz-Target of the call that puts a batch */
@@ -36,6 +41,8 @@ struct service {
     uint64_t bytes_max;     /* data and keys of one request, before base64 */
     uint64_t record_max;    /* data and key of one record, before base64 */
     uint32_t key_units_max; /* length of a partition key, in UTF-16 units; 0: no key */
+
+    struct service_advice advice;
 
     /* A request's body is: what `begin` writes, then for each record
      * record_head base64(data) record_key key-as-JSON-string record_tail, separated by commas,

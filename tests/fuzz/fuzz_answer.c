@@ -10,6 +10,7 @@
 
 #include "json.h"
 #include "ship/aws_error.h"
+#include "ship/firehose.h"
 #include "util.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -22,7 +23,7 @@ static void check_inside(struct slice part, struct slice whole)
            (part.ptr >= whole.ptr && part.ptr + part.len <= whole.ptr + whole.len));
 }
 
-static int read_answer(struct slice body, size_t count)
+static int read_answer(const struct service *s, struct slice body, size_t count)
 {
     struct service_complaint complaint = {SLICE("untouched"), SLICE("")};
     enum outcome *outcomes = malloc(MAX(count, 1U) * sizeof *outcomes); /* of just its size */
@@ -32,7 +33,7 @@ static int read_answer(struct slice body, size_t count)
     assert(outcomes != NULL);
     for (size_t i = 0; i < count; i++)
         outcomes[i] = (enum outcome)UNTOUCHED;
-    r = kinesis_service.read(body, count, outcomes, &complaint);
+    r = s->read(body, count, outcomes, &complaint);
     assert(r == 0 || r == -EBADMSG);
     if (r < 0) {
         assert(slice_equal(complaint.code, SLICE("untouched")));
@@ -49,23 +50,23 @@ static int read_answer(struct slice body, size_t count)
     return r;
 }
 
-static void check_answer(struct slice body, size_t count)
+static void check_answer(const struct service *s, struct slice body, size_t count)
 {
     struct json j;
 
-    if (read_answer(body, count) < 0)
+    if (read_answer(s, body, count) < 0)
         return;
 
     /* It is JSON, answers no request of another size, and none of its beginnings is whole. */
     json_init(&j, body);
     assert(json_skip(&j) == 0);
-    assert(read_answer(body, count + 1) == -EBADMSG);
-    assert(count == 0 || read_answer(body, count - 1) == -EBADMSG);
+    assert(read_answer(s, body, count + 1) == -EBADMSG);
+    assert(count == 0 || read_answer(s, body, count - 1) == -EBADMSG);
     while (body.len > 0 && body.ptr[body.len - 1] != '}')
         body.len--; /* the white space behind */
     for (size_t len = 1; len < body.len; len += 1 + body.len / 16)
-        assert(read_answer(slice_first(body, len), count) == -EBADMSG);
-    assert(read_answer(slice_first(body, body.len - 1), count) == -EBADMSG);
+        assert(read_answer(s, slice_first(body, len), count) == -EBADMSG);
+    assert(read_answer(s, slice_first(body, body.len - 1), count) == -EBADMSG);
 }
 
 static void check_error(struct slice header, struct slice body)
@@ -80,10 +81,11 @@ static void check_error(struct slice header, struct slice body)
     assert(code.len == 0 || memchr(code.ptr, ':', code.len) == NULL);
     check_inside(aws_error_message(body), body);
     for (long status = 0; status < 600; status += 100) {
-        enum aws_error_class c = aws_error_class_of_status(code, status);
+        enum aws_error_class c = aws_error_class_of_status(code, aws_error_message(body), status);
 
         assert(c <= AWS_ERROR_REFUSED);
-        assert(aws_error_advice(code, aws_error_message(body), c) != NULL);
+        assert(aws_error_advice(&kinesis_service, code, aws_error_message(body), c) != NULL);
+        assert(aws_error_advice(&firehose_service, code, aws_error_message(body), c) != NULL);
     }
 }
 
@@ -96,7 +98,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     count = (data[0] * 256U + data[1]) % COUNT_MAX;
     body = slice_from(in, 2);
-    check_answer(body, count);
+    check_answer(&kinesis_service, body, count);
+    check_answer(&firehose_service, body, count);
 
     header_len = MIN(data[1], body.len);
     check_error((struct slice){0}, body);

@@ -296,7 +296,9 @@ static void start(struct world *w, uint32_t records, uint64_t bytes, uint32_t li
     w->records = calloc(record_max, sizeof *w->records);
     assert_non_null(w->records);
     assert_int_equal(loop_new(&w->clock, &w->loop), 0);
-    assert_int_equal(gate_new(w->loop, &w->random, "logs", client_url(w->client), &w->gate), 0);
+    assert_int_equal(
+        gate_new(w->loop, &w->random, &kinesis_service, "logs", client_url(w->client), &w->gate),
+        0);
     assert_int_equal(
         deliver_new(w->loop, &w->random, w->client, w->gate, NULL, &settings, &events, &w->deliver),
         0);

@@ -13,6 +13,7 @@
 #include "run/log.h"
 #include "run/loop.h"
 #include "ship/client.h"
+#include "ship/kinesis.h"
 #include "util.h"
 
 enum { USERS = 3, SENT_MAX = 1000 };
@@ -63,7 +64,8 @@ static void start(struct world *w, uint32_t in_flight_max)
     *w = (struct world){
         .clock = {world_mono_ms, world_wall_ms}, .mono_ms = 1000, .random = {.state = 1}};
     assert_int_equal(loop_new(&w->clock, &w->loop), 0);
-    assert_int_equal(gate_new(w->loop, &w->random, "logs", "https://x/", &w->gate), 0);
+    assert_int_equal(
+        gate_new(w->loop, &w->random, &kinesis_service, "logs", "https://x/", &w->gate), 0);
     for (size_t i = 0; i < USERS; i++) {
         struct user *u = &w->users[i];
 
