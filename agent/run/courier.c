@@ -77,7 +77,8 @@ static void judge_failure(struct courier *c, const struct client_answer *a)
     }
     c->wait_ms = MIN(a->retry_after_ms, (uint32_t)COURIER_WAIT_MAX_MS);
     say_why(c, a->code, a->message,
-            c->answer == ANSWER_NEVER ? aws_error_advice(a->code, a->message, a->class) : NULL);
+            c->answer == ANSWER_NEVER ? aws_error_advice(c->service, a->code, a->message, a->class)
+                                      : NULL);
 }
 
 static void judge_records(struct courier *c, const struct service_complaint *complaint)
@@ -149,7 +150,8 @@ static void fill(struct courier *c, struct parcel *parcels, size_t count)
         if (!batch_fits(&c->batch, p->record.len, (uint32_t)key.len))
             return;
         c->sent[c->batch.count] = p;
-        batch_add(&c->batch, p->record, (struct batch_key){key_json(&key), (uint32_t)key.len}, p);
+        batch_add(&c->batch, p->record, (struct batch_key){key_json(&key), (uint32_t)key.len}, p,
+                  (struct batch_origin){0}, 0);
     }
 }
 
@@ -180,6 +182,7 @@ static int send_once(struct courier *c, struct parcel *parcels, size_t count)
     fill(c, parcels, count);
     assert(c->batch.count > 0);
     batch_seal(&c->batch);
+    batch_fly(&c->batch, c->batch.count);
     r = wait_for_answer(c);
     batch_done(&c->batch);
     return r;

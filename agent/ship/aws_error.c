@@ -64,7 +64,8 @@ static const char *const advice_texts[] = {
     [ADVICE_TLS_NONE] = "check the endpoint's port: no TLS is spoken there",
     [ADVICE_PROXY] = "check proxy.url (or https_proxy) and the proxy itself",
     [ADVICE_PROXY_PASSWORD] = "write proxy.url (or https_proxy) as http://USER:PASSWORD@HOST:PORT",
-    [ADVICE_PROXY_REFUSES] = "let the proxy allow CONNECT to the endpoint, or name the endpoint in proxy.no_proxy",
+    [ADVICE_PROXY_REFUSES] =
+        "let the proxy allow CONNECT to the endpoint, or name the endpoint in proxy.no_proxy",
     [ADVICE_PROXY_SILENT] = "ask who runs the proxy whether it reaches the endpoint if it lasts",
     [ADVICE_PROXY_CERTIFICATE] = "check the proxy's certificate; tls.ca_file names whom to trust",
 };

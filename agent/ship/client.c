@@ -106,7 +106,7 @@ static void client_explain(struct client_call *call, const struct http_answer *h
 {
     if (h->error != 0) {
         ret->code = h->kind != NULL ? slice_of(h->kind) : SLICE("no answer");
-        ret->class = aws_error_class_of_status(ret->code, 0);
+        ret->class = aws_error_class_of_status(ret->code, SLICE(""), 0);
         ret->message = slice_of(h->why);
         return;
     }

@@ -243,6 +243,19 @@ class Oracle:
         return verdict
 
 
+class LineOracle(Oracle):
+    """Of records that are whole lines, one or several, each with its newline: as Firehose needs them,
+    which puts nothing between records."""
+
+    def judge(self, record):
+        if not record.endswith(b"\n"):
+            self.records += 1
+            self._tear(record)
+            return
+        for one in record[:-1].split(b"\n"):
+            super().judge(one)
+
+
 def ranges(numbers, most=6):
     """[1, 2, 3, 7] as "1-3, 7"."""
     runs = []
