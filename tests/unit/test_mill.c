@@ -276,6 +276,9 @@ static const struct story {
      .is = "0-2 \"/var/log/a.log\" a\n" COUNTS(1, 0, 0)},
     {"the key: hash", {.key = MILL_KEY_HASH, .keys = true}, FILE_OF("a\na\n"),
      .is = "0-2 \"0cc175b9c0f1b6a831c399e269772661\" a\n2-4 \"0cc175b9c0f1b6a831c399e269772661\" a\n" COUNTS(2, 0, 0)},
+    {"the key: none", {.key = MILL_KEY_NONE, .keys = true}, FILE_OF("a\n"), .is = "0-2  a\n" COUNTS(1, 0, 0)},
+    {"the key: none, joined", {.key = MILL_KEY_NONE, .keys = true, .join_bytes = 3}, FILE_OF("a\nb\nc\n"),
+     .is = "0-4  a\nb\n4-6  c\n" COUNTS(2, 0, 0)},
     {"the key: a group", {.key = MILL_KEY_REGEX, .key_pattern = "(\\w+)$", .keys = true},
      FILE_OF("x a\nx b\r\n"), .is = "0-4 \"a\" x a\n4-9 \"b\" x b\r\n" COUNTS(2, 0, 0)},
     {"the key: all that matches", {.key = MILL_KEY_REGEX, .key_pattern = "\\d+", .keys = true},
@@ -341,7 +344,7 @@ static void stories_are_told(void **state)
 struct assembly {
     struct buf text, of, key;
     uint32_t next;
-    bool whole, newline;
+    bool whole, newline, keyless;
     unsigned parts;
     uint64_t end, refuse;
     struct random random;
@@ -392,6 +395,7 @@ static bool take_part(void *user, const struct mill_piece *p)
     }
     assert_true(slice_equal(of, buf_slice(&a->of)));
     assert_true(slice_equal(key_json(p->key), buf_slice(&a->key)));
+    assert_int_equal(p->key->len == 0, a->keyless);
     assert_true(p->end >= a->end);
     a->end = p->end;
     if (base64.ptr != NULL) {
@@ -464,7 +468,10 @@ static char memory[FILE_MAX + 2], wide[2 * FILE_MAX + 2];
 
 static void begin_assembly(struct assembly *a, const struct spec *s, uint64_t refuse)
 {
-    *a = (struct assembly){.newline = s->newline, .refuse = refuse, .random = {refuse}};
+    *a = (struct assembly){.newline = s->newline,
+                           .keyless = s->key == MILL_KEY_NONE,
+                           .refuse = refuse,
+                           .random = {refuse}};
     buf_init(&a->text, FEED_TEXT_MAX);
     buf_init(&a->of, 1000);
     buf_init(&a->key, 1000);
@@ -490,6 +497,7 @@ static void parts_are_a_line_again(void **state)
     static const struct spec specs[] = {
         {.oversize = MILL_SPLIT},
         {.oversize = MILL_SPLIT, .newline = true},
+        {.oversize = MILL_SPLIT, .newline = true, .key = MILL_KEY_NONE},
         {.oversize = MILL_SPLIT, .key = MILL_KEY_CONST, .key_text = "k", .start = "^\\S"},
         {.oversize = MILL_SPLIT, .key = MILL_KEY_HASH, .drop = "^never$", .cri = true},
         {.oversize = MILL_SPLIT, .join_bytes = 500, .key = MILL_KEY_REGEX, .key_pattern = "none"},
@@ -691,13 +699,11 @@ static void a_long_line_is_dead(void **state)
 }
 
 /* The longest line that may be is sent as it is; one byte more, and it is not. */
-static void the_limit_is_the_services(void **state)
+static void check_limit(const struct spec *s, size_t key_len)
 {
-    static const struct spec s = {.suffix = "!", .newline = true};
     struct works w;
 
-    (void)state;
-    open_works(&w, &s);
+    open_works(&w, s);
     for (size_t len = RECORD_MAX - 2 * KEY_RANDOM_LEN; len < RECORD_MAX + 2; len++)
         for (int half = 0; half < 2; half++) {
             struct mill_input in = {.text = {memory, len + !half}, .last = true, .flush = true};
@@ -709,10 +715,20 @@ static void the_limit_is_the_services(void **state)
             assert_int_equal(is.records, 1);
             assert_true(is.longest <= RECORD_MAX);
             assert_int_equal(memchr(is.text.ptr, '!', is.text.len) != NULL,
-                             len + 1 + KEY_RANDOM_LEN > RECORD_MAX);
+                             len + 1 + key_len > RECORD_MAX);
             buf_done(&is.text);
         }
     close_works(&w);
+}
+
+static void the_limit_is_the_services(void **state)
+{
+    static const struct spec with = {.suffix = "!", .newline = true};
+    static const struct spec without = {.suffix = "!", .newline = true, .key = MILL_KEY_NONE};
+
+    (void)state;
+    check_limit(&with, KEY_RANDOM_LEN);
+    check_limit(&without, 0);
 }
 
 /* A header line that is too long to be seen whole is a header line nevertheless. */
