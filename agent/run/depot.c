@@ -457,7 +457,8 @@ static void depot_drain(struct loop_turn *t)
 {
     struct depot *d = CONTAINER_OF(t, struct depot, drain_turn);
 
-    while (d->draining && deliver_has_room(d->drain)) {
+    /* A frame that has begun to leave goes on leaving: the next run would send all of it again. */
+    while ((d->draining || d->out != NULL) && deliver_has_room(d->drain)) {
         struct departure *p;
 
         if (d->out == NULL && !depot_next_frame(d)) {
@@ -654,6 +655,12 @@ void depot_start(struct depot *d)
 void depot_stop(struct depot *d)
 {
     d->draining = false;
+    deliver_hurry(d->drain);
+}
+
+bool depot_is_drained(const struct depot *d)
+{
+    return deliver_is_idle(d->drain);
 }
 
 int depot_join(struct depot *d, struct depot_user *u, uint32_t batches)

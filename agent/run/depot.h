@@ -97,8 +97,11 @@ void depot_free(struct depot *d);
 /* Draining begins. */
 void depot_start(struct depot *d);
 
-/* Nothing more is drained; what is given is still taken. */
+/* No other frame is drained; what is given is still taken. */
 void depot_stop(struct depot *d);
+
+/* Whether nothing of a frame is on its way. */
+bool depot_is_drained(const struct depot *d);
 
 /* `batches`: how many the user may give at a time.  Errors: -ENOMEM. */
 int depot_join(struct depot *d, struct depot_user *u, uint32_t batches);

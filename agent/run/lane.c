@@ -485,6 +485,9 @@ static bool lane_is_drained(const struct lane *l)
     for (size_t i = 0; i < l->flow_count; i++)
         if (!flow_is_drained(l->flows[i]))
             return false;
+    for (size_t i = 0; i < l->destination_count; i++)
+        if (l->destinations[i].depot != NULL && !depot_is_drained(l->destinations[i].depot))
+            return false;
     return true;
 }
 

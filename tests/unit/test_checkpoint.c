@@ -1583,7 +1583,7 @@ int main(void)
         IN_DIR(test_written_when),
         IN_DIR(test_faults),
         IN_DIR(test_failed_sync),
-        cmocka_unit_test(test_travelling_facts),
+        IN_DIR(test_travelling_facts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
