@@ -41,7 +41,7 @@ tools := parse_lines
 sim   := crashes histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \
          split spool unpack when
-bench := evil floor mill pace sink
+bench := evil floor mill pace sink spool
 
 # --- how it is built ---
 
