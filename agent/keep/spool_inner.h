@@ -54,6 +54,7 @@ struct segment {
     bool damaged;      /* moved aside instead of unlinked */
     bool dropped;      /* by spool_drop_oldest */
     bool ack_unsynced; /* something was written to its .ack */
+    unsigned tries;    /* to look at it */
 
     /* The reader's. */
     uint64_t read_at, read_serial; /* the next place, and the last frame seen */

@@ -46,6 +46,13 @@ int spool_enter(struct spool *s, bool make, int *ret_fd)
 
 /* --- one segment --- */
 
+/* What could not be read so often is counted without the places that cannot be: one bad sector must not
+ * keep the rest of its segment. */
+static bool is_hopeless(const struct segment *g)
+{
+    return g->tries >= SPOOL_READ_TRIES;
+}
+
 /* Counts the frames up to `end` by their heads.  Gives where the last good one ends.  The very last
  * frame of all may be torn, however good its head is, and is then as if it were not there. */
 static int count_frames(struct spool *s, int fd, struct segment *g, uint64_t end, uint64_t limit,
@@ -53,10 +60,11 @@ static int count_frames(struct spool *s, int fd, struct segment *g, uint64_t end
 {
     uint64_t at = SPOOL_HEADER_LEN, serial = g->first - 1, serial_before = serial;
     struct spool_head h, found = {0};
+    bool blind = is_hopeless(g);
     int r;
 
     g->records = 0;
-    while ((r = spool_seek(s, fd, g, at, end, serial, limit, false, &h)) == 1) {
+    while ((r = spool_seek(s, fd, g, at, end, serial, limit, blind, &h)) == 1) {
         g->records += h.records;
         serial_before = serial;
         serial = h.serial;
@@ -65,6 +73,8 @@ static int count_frames(struct spool *s, int fd, struct segment *g, uint64_t end
     }
     if (r == 0 && is_last && serial >= g->first) {
         r = spool_check_payload(s, fd, g, &found);
+        if (r < 0 && blind)
+            r = 1; /* the reader will see */
         if (r == 0) {
             g->records -= found.records;
             serial = serial_before;
@@ -93,6 +103,8 @@ static int read_footer(const struct spool *s, int fd, struct segment *g, uint64_
     if (g->size < SPOOL_HEADER_LEN + SPOOL_FOOTER_LEN || (end != 0 && at != end))
         return 0;
     r = spool_pread(s, fd, bytes, sizeof bytes, at);
+    if (r < 0 && is_hopeless(g))
+        return 0;
     if (r <= 0 || !spool_footer_decode(bytes, at, g->seed, &footer))
         return MIN(r, 0);
     g->frames = (uint32_t)footer.frames;
@@ -349,6 +361,8 @@ int spool_look_again(struct spool *s, size_t index)
 {
     if (s->segments[index].kind != SEGMENT_UNREAD)
         return 0;
+    if (!is_hopeless(&s->segments[index]))
+        s->segments[index].tries++;
     if (!look_at(s, index)) {
         spool_remove_segment(s, index);
         return 1;

@@ -440,7 +440,9 @@ struct faulty {
     long times; /* … and so many fail then */
     enum fault fault;
     int error;
-    const char *only; /* if not NULL: opening this name fails, and nothing else */
+    const char *only;          /* if not NULL: opening this name fails, and nothing else */
+    uint64_t bad_from, bad_to; /* bytes of any file that cannot be read */
+    char log[64];              /* what was done, a letter for each call that changes something */
     long calls;
     bool tainted[1024]; /* descriptors that must not be written to any more */
     bool is_segment[1024], unsynced[1024];
@@ -460,6 +462,14 @@ static bool fails(const struct disk *d)
     return f->only == NULL && n >= f->until && n - f->until < f->times;
 }
 
+static void note(const struct disk *d, char what)
+{
+    size_t len = strlen(faulty_of(d)->log);
+
+    if (len + 1 < sizeof faulty_of(d)->log)
+        faulty_of(d)->log[len] = what;
+}
+
 static int faulty_open(const struct disk *d, int dir, const char *name, int flags, mode_t mode)
 {
     struct faulty *f = faulty_of(d);
@@ -468,6 +478,8 @@ static int faulty_open(const struct disk *d, int dir, const char *name, int flag
     if (fails(d) || (f->only != NULL && strcmp(f->only, name) == 0))
         return -f->error;
     fd = disk_system.open(d, dir, name, flags, mode);
+    if (fd >= 0 && (flags & O_CREAT) != 0)
+        note(d, 'c');
     if (fd >= 0) {
         f->tainted[fd] = f->unsynced[fd] = false;
         f->is_segment[fd] = (flags & O_EXCL) != 0;
@@ -483,7 +495,11 @@ static ssize_t faulty_read(const struct disk *d, int fd, void *to, size_t len)
 
 static ssize_t faulty_read_at(const struct disk *d, int fd, void *to, size_t len, uint64_t offset)
 {
-    return fails(d) ? -faulty_of(d)->error : disk_system.read_at(d, fd, to, len, offset);
+    const struct faulty *f = faulty_of(d);
+
+    if (fails(d) || (offset < f->bad_to && offset + len > f->bad_from))
+        return -f->error;
+    return disk_system.read_at(d, fd, to, len, offset);
 }
 
 static ssize_t faulty_write(const struct disk *d, int fd, const void *from, size_t len)
@@ -491,6 +507,7 @@ static ssize_t faulty_write(const struct disk *d, int fd, const void *from, size
     struct faulty *f = faulty_of(d);
     long first = f->until;
 
+    note(d, 'w');
     assert_false(f->tainted[fd]);
     f->unsynced[fd] = f->is_segment[fd];
     if (!fails(d))
@@ -507,6 +524,7 @@ static int faulty_sync(const struct disk *d, int fd)
 {
     struct faulty *f = faulty_of(d);
 
+    note(d, 's');
     assert_false(f->tainted[fd]); /* nor is it asked again */
     f->tainted[fd] = fails(d);
     if (f->tainted[fd])
@@ -517,6 +535,7 @@ static int faulty_sync(const struct disk *d, int fd)
 
 static int faulty_sync_dir(const struct disk *d, int fd)
 {
+    note(d, 'd');
     if (fails(d))
         return -faulty_of(d)->error;
     faulty_of(d)->unsynced_name = false;
@@ -525,11 +544,13 @@ static int faulty_sync_dir(const struct disk *d, int fd)
 
 static int faulty_rename(const struct disk *d, int dir, const char *from, const char *to)
 {
+    note(d, 'r');
     return fails(d) ? -faulty_of(d)->error : disk_system.rename(d, dir, from, to);
 }
 
 static int faulty_unlink(const struct disk *d, int dir, const char *name)
 {
+    note(d, 'u');
     return fails(d) ? -faulty_of(d)->error : disk_system.unlink(d, dir, name);
 }
 
@@ -543,6 +564,7 @@ static int faulty_close(const struct disk *d, int fd)
 
 static int faulty_truncate(const struct disk *d, int fd, uint64_t len)
 {
+    note(d, 't');
     return fails(d) ? -faulty_of(d)->error : disk_system.truncate(d, fd, len);
 }
 
@@ -553,6 +575,7 @@ static int faulty_size(const struct disk *d, int fd, uint64_t *ret)
 
 static int faulty_mkdir(const struct disk *d, int dir, const char *name, mode_t mode)
 {
+    note(d, 'm');
     return fails(d) ? -faulty_of(d)->error : disk_system.mkdir(d, dir, name, mode);
 }
 
@@ -1353,6 +1376,202 @@ static void test_large_backlog(void **state)
     buf_done(&header);
 }
 
+/* The order of what changes something: c creates, w writes, s syncs a file and d a directory, u unlinks,
+ * r renames, m makes a directory, t cuts. */
+static void did(struct faulty *f, const char *want)
+{
+    assert_string_equal(f->log, want);
+    memset(f->log, 0, sizeof f->log);
+}
+
+static void test_order(void **state)
+{
+    struct faulty f = {.disk = faulty_disk, .until = 1000000, .error = EIO};
+    struct facts_told told = {0};
+    struct buf first, second;
+    uint64_t serial;
+    struct spool *s = open_with(&f.disk);
+
+    (void)state;
+    did(&f, "");
+    assert_int_equal(put(s, 1), 1);
+    did(&f, "mmddcwwsd"); /* the directories first, whoever made them; the name last */
+    assert_int_equal(put(s, 2), 2);
+    did(&f, "ws");
+    assert_int_equal(next_and_ack(s), 1);
+    assert_int_equal(spool_write_acks(s), 0);
+    did(&f, "cw");
+    assert_int_equal(job(s, &serial), 0);
+    did(&f, "sd");
+    spool_close(s);
+
+    /* What another run may have left in memory only is durable before its facts are told. */
+    s = open_with(&f.disk);
+    did(&f, "");
+    assert_int_equal(spool_facts(s, take_facts, &told), 0);
+    assert_int_equal(told.count, 2);
+    did(&f, "sdmmdd");
+    assert_int_equal(put(s, 3), 3);
+    did(&f, "cwwsd");
+    assert_int_equal(next_and_ack(s), 2);
+    assert_int_equal(next_and_ack(s), 3);
+    assert_int_equal(spool_write_acks(s), 0);
+    memset(f.log, 0, sizeof f.log);
+    assert_int_equal(job(s, &serial), 0);
+    did(&f, "sdudu");
+    spool_close(s);
+    s = open_with(&f.disk);
+    assert_int_equal(put(s, 4), 4);
+    did(&f, "mmddcwwsd");
+    spool_close(s);
+
+    /* The damaged one is renamed in the same way. */
+    empty(state_fd, ".");
+    buf_init(&first, 1 << 20);
+    buf_init(&second, 1 << 20);
+    make_four(&first, &second);
+    first.ptr[200] ^= 1;
+    file_put(1, SPOOL_FILE_SEGMENT, buf_slice(&first));
+    s = open_with(&f.disk);
+    while (next_and_ack(s) != 0)
+        ;
+    assert_int_equal(spool_write_acks(s), 0);
+    memset(f.log, 0, sizeof f.log);
+    assert_int_equal(job(s, &serial), 0);
+    did(&f, "sdrdu");
+    spool_close(s);
+
+    /* A frame that failed is cut off, for the case that the next start comes before the next segment. */
+    empty(state_fd, ".");
+    s = open_with(&f.disk);
+    assert_int_equal(put(s, 1), 1);
+    memset(f.log, 0, sizeof f.log);
+    f.until = f.calls + 1;
+    f.times = 1;
+    assert_int_equal(put(s, 2), -EIO);
+    did(&f, "wst");
+    spool_close(s);
+    s = open_it();
+    assert_true(spool_stats(s)->frames == 1 && !spool_stats(s)->torn);
+    assert_int_equal(put(s, 4), 2);
+    spool_close(s);
+    buf_done(&first);
+    buf_done(&second);
+}
+
+/* After a power cut the last frame may be as long as it should be and have anything in it. */
+static void test_last_payload(void **state)
+{
+    struct buf text;
+    struct spool *s = open_it();
+
+    (void)state;
+    buf_init(&text, 1 << 20);
+    assert_int_equal(put(s, 1), 1);
+    assert_int_equal(put(s, 2), 2);
+    spool_close(s);
+    file_get(1, SPOOL_FILE_SEGMENT, &text);
+    memset(text.ptr + text.len - 100, 0, 100);
+    file_put(1, SPOOL_FILE_SEGMENT, buf_slice(&text));
+    for (uint64_t merged = 0; merged <= 2; merged++) {
+        settings.merged = merged;
+        s = open_it();
+        assert_true(spool_stats(s)->torn && spool_stats(s)->damaged == 0);
+        assert_int_equal(spool_stats(s)->frames, 1);
+        assert_int_equal(spool_stats(s)->lost_end, merged == 2);
+        spool_close(s);
+    }
+    settings.merged = 0;
+    s = open_it();
+    assert_int_equal(put(s, 5), 2);
+    assert_int_equal(next(s, NULL), 1);
+    assert_int_equal(next(s, NULL), 5);
+    assert_int_equal(next(s, NULL), 0);
+    assert_int_equal(spool_stats(s)->damaged, 0);
+    spool_close(s);
+    buf_done(&text);
+}
+
+/* A bad sector keeps its frame, and nothing else; and its segment is kept. */
+static void test_bad_sector(void **state)
+{
+    struct spool_frame frame;
+    uint64_t serial;
+
+    (void)state;
+    data_len = 20 * 1000;
+    for (int where = 0; where < 4; where++) {
+        struct faulty f = {.disk = faulty_disk, .until = 1000000, .error = EIO};
+        bool at_start = where >= 2;
+        uint64_t from = 0;
+        struct spool *s;
+        int tries = 0, r;
+
+        empty(state_fd, ".");
+        s = open_with(&f.disk);
+        for (uint64_t n = 1; n <= 4; n++) {
+            assert_int_equal(put(s, n), n);
+            if (n == 1)
+                from = file_size(1, SPOOL_FILE_SEGMENT) + (where % 2 == 0 ? 0 : 30000);
+        }
+        spool_close(s);
+        if (!at_start)
+            s = open_with(&f.disk);
+
+        /* The second frame's head, or its payload. */
+        f.bad_from = from;
+        f.bad_to = f.bad_from + 2000;
+        if (at_start)
+            s = open_with(&f.disk);
+        assert_int_equal(spool_stats(s)->error, at_start && where % 2 == 0 ? -EIO : 0);
+        while ((r = spool_read(s, &frame)) != 1 && ++tries < 100)
+            assert_true(r == 0 || r == -EIO);
+        assert_int_equal(check_frame(&frame), 1);
+        spool_ack(s, frame.serial);
+        for (tries = 0; (r = spool_read(s, &frame)) == -EIO; tries++)
+            ;
+        assert_int_equal(tries, 9);
+        assert_int_equal(r, 1);
+        assert_int_equal(check_frame(&frame), 3);
+        spool_ack(s, frame.serial);
+        assert_int_equal(next_and_ack(s), 4);
+        assert_int_equal(next_and_ack(s), 0);
+        f.bad_to = 0; /* it is only that file's */
+        assert_true(put(s, 5) >= 5);
+        assert_int_equal(next_and_ack(s), 5);
+        assert_int_equal(spool_write_acks(s), 0);
+        assert_int_equal(job(s, &serial), 0);
+        assert_int_equal(spool_stats(s)->damaged, 1);
+        spool_close(s);
+
+        /* A disk that has recovered gives it back. */
+        s = open_it();
+        if (!has(1, SPOOL_FILE_DAMAGED))
+            assert_int_equal(next_and_ack(s), 2);
+        assert_int_equal(next_and_ack(s), 0);
+        spool_close(s);
+    }
+    data_len = 100;
+}
+
+/* A number is never used twice, whatever became of the file. */
+static void test_numbers(void **state)
+{
+    struct spool *s;
+
+    (void)state;
+    file_put(3, SPOOL_FILE_SEGMENT,
+             SLICE("garbage, longer than a header would be, which has 64 bytes"
+                   " ... and on"));
+    spool_close(open_it());
+    assert_true(has(3, SPOOL_FILE_DAMAGED) && !has(3, SPOOL_FILE_SEGMENT));
+    s = open_it();
+    assert_int_equal(spool_stats(s)->missing, 0);
+    assert_int_equal(put(s, 1), 1);
+    assert_true(has(4, SPOOL_FILE_SEGMENT));
+    spool_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1371,6 +1590,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unreadable, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_read_only, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_large_backlog, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_order, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_last_payload, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_bad_sector, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_numbers, dir_begin, dir_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
