@@ -99,6 +99,7 @@ KINDS = {
     "empty_ids": (REWRITE, "stored; the records' sequence numbers (ids) are empty", {
         "form": (str, "empty", "empty, null, number")}),
     "two_faced": (REWRITE, "records that failed have a sequence number (id) as well", {}),
+    "mute": (REWRITE, "records that failed have no ErrorCode, nor anything else", {}),
     "pad": (REWRITE, "stored; an unknown member fills the body", {
         "bytes": (int, 1 << 20, "to exactly so many, if it has less")}),
     "null_members": (REWRITE, "stored; members that say nothing are there as null, unknown ones "

@@ -75,6 +75,13 @@ def _two_faced(_, body, words):
     return json.dumps(members).encode()
 
 
+def _mute(_, body, words):
+    members = json.loads(body)
+    members[words.entries] = [{} if "ErrorCode" in record else record
+                              for record in members.get(words.entries) or []]
+    return json.dumps(members).encode()
+
+
 def _pad(fault, body, words):
     more = fault["bytes"] - len(body) - len(b',"Surprise":""')
     if more < 0:
@@ -108,7 +115,7 @@ def _extra_members(_, body, words):
 
 REWRITERS = {"garbage": _garbage, "wrong_count": _wrong_count,
              "wrong_failed_count": _wrong_failed_count, "no_entries": _no_entries,
-             "empty_ids": _empty_ids, "two_faced": _two_faced, "pad": _pad,
+             "empty_ids": _empty_ids, "two_faced": _two_faced, "mute": _mute, "pad": _pad,
              "null_members": _null_members, "extra_members": _extra_members}
 
 REWRITE_FORMS = {"garbage": GARBAGE,

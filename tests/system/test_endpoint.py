@@ -805,7 +805,11 @@ def test_two_lists_and_two_faces(client):
     client.control("POST", "faults", [{"kind": "two_faced"}, {"kind": "partial", "indexes": [0]}])
     entry = client.put(b"y")[1]["Records"][0]
     assert entry["ErrorCode"] and entry["SequenceNumber"]
-    assert client.stored() == [b"x"]
+    client.control("POST", "faults", [{"kind": "mute"}, {"kind": "partial", "indexes": [0]}])
+    told = client.put(b"y", b"z")[1]["Records"]
+    assert told[0] == {} and told[1]["SequenceNumber"]
+    client.control("DELETE", "faults")
+    assert client.stored() == [b"x", b"z"]
 
 
 def test_partial_by_key_and_by_shard(client):
