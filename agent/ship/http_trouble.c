@@ -24,6 +24,7 @@ static const struct row {
 
     /* Where the time went, only the text tells. */
     {CURLE_OPERATION_TIMEDOUT, 0, "Resolving timed out", -ETIMEDOUT, "name not found"},
+    {CURLE_OPERATION_TIMEDOUT, 0, "Failed to connect", -ETIMEDOUT, "no connection"},
     {CURLE_OPERATION_TIMEDOUT, 0, "Connection timed out", -ETIMEDOUT, "no connection"},
     {CURLE_OPERATION_TIMEDOUT, 0, "Connection timeout", -ETIMEDOUT, "no connection"},
     {CURLE_OPERATION_TIMEDOUT, 0, "SSL connection timeout", -ETIMEDOUT, "no connection"},

@@ -186,6 +186,7 @@ class Agent:
         self.config_file = self.place / "kinetail.conf"
         self.process = None
         self.user = None                        # a uid to run as, by setpriv
+        self.inside = []                        # a command to run it by: into a namespace
         self.starts = 0
         self._mark = 0                          # where the log of the present start begins
 
@@ -235,7 +236,7 @@ class Agent:
         if self.user is not None:
             prefix = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups",
                       "--inh-caps=-all", "--bounding-set=-all"]
-        return prefix + [str(self.binary), *map(str, arguments)]
+        return [*self.inside, *prefix, str(self.binary), *map(str, arguments)]
 
     @staticmethod
     def environment(**more):
