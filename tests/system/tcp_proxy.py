@@ -180,6 +180,10 @@ class TcpProxy:
             return self._target()
         return socket.create_connection(self._target)
 
+    def turn(self, target):
+        """Connections to come lead there."""
+        self._target = target
+
     def _listen(self, listener):
         thread = threading.Thread(target=self._serve, args=(listener,), daemon=True)
         self._threads.append(thread)

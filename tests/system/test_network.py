@@ -6,21 +6,22 @@ wait for most of their time, so many are told at once."""
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import pathlib
 import shutil
+import socket
 import ssl
 import tempfile
+import threading
 import time
 import typing
 
 import pytest
 
-from harness import BINARY, PATIENCE, Agent, Endpoint, Quill, eventually, flow, have
+from harness import BINARY, PATIENCE, Agent, Endpoint, Quill, flow, have
 from netns import NO_NAME, NO_ERROR, SERVER_FAILURE, Dns, Netns, Unavailable
 from oracle import Oracle
-from tcp_proxy import STRAIGHT, ConnectProxy, Manner, TcpProxy, Way
-from test_tls import authority, certificate
+from tcp_proxy import ConnectProxy, Manner, TcpProxy, Way
+from test_tls import authority, certificate, old_context
 
 AT_ONCE = 12
 LINES = 300                     # before, and once more after the trouble
@@ -50,6 +51,36 @@ class Story:
     window: int = 0
     lines: int = LINES
     arrival: float = 120.0                          # seconds that it may take, when it is healed
+
+
+class Stranger:
+    """A server with whom no TLS comes about; without a context it does not even try."""
+
+    def __init__(self, context):
+        self.context = context
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            peer.settimeout(5)
+            with contextlib.suppress(OSError), peer:
+                if self.context is None:
+                    peer.recv(4096)
+                    peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                else:
+                    self.context.wrap_socket(peer, server_side=True).close()
+
+    def stop(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
 
 
 class Loopback:
@@ -121,6 +152,83 @@ class Inside(Loopback):
 
     def configure(self, **more):
         super().configure(endpoint=self.url, tls={"ca_file": self.ca[0]}, **more)
+
+
+class Tls(Loopback):
+    """Over TLS on loopback.  Who speaks is a stranger at first, and the endpoint when it is healed."""
+    dates = None
+    subject = "IP:127.0.0.1"
+
+    def make(self):
+        self.ca = authority(self.place, "ca")
+        self.ca_file = self.place / "trusted.pem"
+        self.ca_file.write_bytes(self.ca[0].read_bytes())
+        cert, key = certificate(self.place, "server", self.ca)
+        super().make(arguments=["--tls-cert", str(cert), "--tls-key", str(key)], scheme="https",
+                     ca=str(self.ca[0]))
+
+    def network(self):
+        self.stranger = Stranger(self.context())
+        self.exit.callback(self.stranger.stop)
+        self.proxy = TcpProxy(("127.0.0.1", self.stranger.port))
+        self.exit.callback(self.proxy.stop)
+        self.agent.configure(flow(self.logs / "*.log", records=RECORDS),
+                             endpoint=f"https://127.0.0.1:{self.proxy.port}",
+                             tls={"ca_file": self.ca_file})
+
+    def context(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.identity())
+        return context
+
+    def identity(self):
+        return certificate(self.place, "stranger", self.ca, self.subject, self.dates)
+
+
+class Expired(Tls):
+    dates = ("20200101000000Z", "20200201000000Z")
+
+
+class TooNew(Tls):
+    dates = ("20900101000000Z", "20910101000000Z")
+
+
+class Another(Tls):
+    subject = "DNS:firehose.example.com"
+
+
+class SelfSigned(Tls):
+    def identity(self):
+        return authority(self.place, "self")
+
+
+class Unknown(Tls):
+    """It is the endpoint from the beginning, but its authority is not in the file yet."""
+
+    def network(self):
+        super().network()
+        self.proxy.turn(("127.0.0.1", self.endpoint.port))
+        self.ca_file.write_bytes(authority(self.place, "other")[0].read_bytes())
+
+
+class NoAuthorities(Unknown):
+    def network(self):
+        super().network()
+        self.ca_file.write_text("no certificate\n")
+
+
+class TooOld(Tls):
+    def context(self):
+        context = old_context()
+        if context is None:
+            raise Unavailable("this Python's OpenSSL has no TLS 1.1")
+        context.load_cert_chain(*self.identity())
+        return context
+
+
+class Plain(Tls):
+    def context(self):
+        return None
 
 
 class DeadFirst(Inside):
@@ -280,6 +388,20 @@ def proxy_heals(scene):
     scene.proxy.each("close")
 
 
+def endpoint_speaks(scene):
+    scene.proxy.turn(("127.0.0.1", scene.endpoint.port))
+    scene.proxy.each("close")
+
+
+def file_is_mended(scene):
+    scene.ca_file.write_bytes(scene.ca[0].read_bytes())
+
+
+def tls(name, scene, says, heal=endpoint_speaks):
+    """It is an operator's business: said as an error, with a slow retry."""
+    return Story(name, nothing, f"<3>.*: {says}", heal=heal, most=8, twice=False, scene=scene)
+
+
 MID = 8000                      # bytes: within the body of a request
 stories = [
     # before a connection is there
@@ -356,6 +478,20 @@ stories = [
     Story("TLS is reset in the handshake", manner(down=Way(100, "reset")), scene=Inside),
     Story("TLS is held in the handshake", manner(down=Way(100, "hold")), "no connection: SSL",
           lasts=0, scene=Inside),
+
+    # TLS
+    tls("the certificate has expired", Expired, "certificate expired: .*; renew"),
+    tls("the certificate is not valid yet", TooNew, "certificate not valid yet: .*; check this host"),
+    tls("the certificate is another's", Another, "certificate of another: .*; check the endpoint"),
+    tls("the certificate is self-signed", SelfSigned,
+        "self-signed certificate: .*; if you trust it, name it in tls.ca_file"),
+    tls("the authority is unknown", Unknown,
+        "unknown authority: .*; check the authorities of this host, or name the right one in tls",
+        heal=file_is_mended),
+    tls("the file of authorities has none", NoAuthorities,
+        "tls.ca_file: .*; put certificates in PEM form", heal=file_is_mended),
+    tls("TLS is too old", TooOld, "TLS too old: .*; let the endpoint speak TLS 1.2"),
+    tls("there is no TLS", Plain, "no TLS: .*; check the endpoint's port"),
 
     # proxies
     Story("through a proxy", nothing, None, lasts=0, twice=False, scene=Proxied),
@@ -441,7 +577,7 @@ def act(story, scene):
 
 def needs(story):
     if story.scene is not None and isinstance(story.scene, type) \
-            and issubclass(story.scene, Inside) and have("openssl") is None:
+            and issubclass(story.scene, (Inside, Tls)) and have("openssl") is None:
         return "openssl is not installed"
     return None
 

@@ -24,16 +24,40 @@ def authority(place, name):
     return cert, key
 
 
-def certificate(place, name, ca, subject="IP:127.0.0.1,DNS:localhost"):
-    """A server's certificate signed by `ca`: (certificate, key)."""
+AUTHORITY = """[ca]
+default_ca = this
+[this]
+database = {place}/{name}.index
+new_certs_dir = {place}
+rand_serial = yes
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
+"""
+
+
+def certificate(place, name, ca, subject="IP:127.0.0.1,DNS:localhost", dates=None):
+    """A server's certificate signed by `ca`: (certificate, key).  `dates` are of the form
+    20200101000000Z, from and until."""
     cert, key, request = (place / f"{name}.{end}" for end in ("pem", "key", "csr"))
     extensions = place / f"{name}.ext"
     extensions.write_text(f"subjectAltName={subject}\nbasicConstraints=CA:FALSE\n"
                           "extendedKeyUsage=serverAuth\n")
     openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
             "-keyout", key, "-out", request, "-subj", "/CN=localhost")
-    openssl("x509", "-req", "-in", request, "-CA", ca[0], "-CAkey", ca[1], "-CAcreateserial",
-            "-days", "2", "-extfile", extensions, "-out", cert)
+    if dates is None:
+        openssl("x509", "-req", "-in", request, "-CA", ca[0], "-CAkey", ca[1], "-CAcreateserial",
+                "-days", "2", "-extfile", extensions, "-out", cert)
+        return cert, key
+
+    # Before its version 3.4, openssl takes dates only in this way.
+    config = place / f"{name}.conf"
+    config.write_text(AUTHORITY.format(place=place, name=name))
+    (place / f"{name}.index").touch()
+    openssl("ca", "-batch", "-notext", "-config", config, "-in", request, "-out", cert, "-cert",
+            ca[0], "-keyfile", ca[1], "-startdate", dates[0], "-enddate", dates[1], "-extfile",
+            extensions)
     return cert, key
 
 
@@ -142,9 +166,8 @@ class OldServer(threading.Thread):
         self.join(10)
 
 
-def test_no_tls_before_1_2(place, logs, agent, quill, ca):
-    """A server that speaks TLS 1.1 at most is not spoken to."""
-    cert, key = certificate(place, "old", ca)
+def old_context():
+    """TLS 1.1 at most; None if this Python's OpenSSL cannot."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.set_ciphers("ALL:@SECLEVEL=0")
@@ -152,6 +175,15 @@ def test_no_tls_before_1_2(place, logs, agent, quill, ca):
             warnings.simplefilter("ignore", DeprecationWarning)
             context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     except (ValueError, ssl.SSLError):
+        return None
+    return context
+
+
+def test_no_tls_before_1_2(place, logs, agent, quill, ca):
+    """A server that speaks TLS 1.1 at most is not spoken to."""
+    cert, key = certificate(place, "old", ca)
+    context = old_context()
+    if context is None:
         pytest.skip("this Python's OpenSSL has no TLS 1.1")
     context.load_cert_chain(cert, key)
     server = OldServer(context)
