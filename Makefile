@@ -27,16 +27,16 @@ keep   := checkpoint dead dead_dir facts folders ledger letters spool spool_form
           spool_read spool_start state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
           config_pairs config_rules config_texts courier depot destination explain flow \
-          flow_leave flow_open flow_read flow_say guess import import_convert import_flow \
-          import_json import_read judge judge_lines lane log look loop mistakes morgue outfit \
-          patience queue_change queue_command queue_look queue_retry queue_say queue_store \
-          scribe setup sheet units
+          flow_leave flow_limit flow_open flow_read flow_say guess import import_convert \
+          import_flow import_json import_read judge judge_lines lane log look loop mistakes \
+          morgue outfit patience queue_change queue_command queue_look queue_retry queue_say \
+          queue_store scribe setup sheet thrift units
 
 unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
-         encoding endpoint escape events fields firehose flow follower gate generation glob \
-         heap http http_trouble imds java java_regex json kinesis ledger map mill parse \
-         patience pattern proxy recipe record retry_after rooms sigv4 slice source spool \
-         squeeze steady summary template typed unpack utf8 when window zone
+         encoding endpoint escape events fields firehose flow follower gate generation glob heap \
+         http http_trouble imds java java_regex json kinesis ledger map mill parse patience \
+         pattern proxy recipe record retry_after rooms sigv4 slice source spool squeeze steady \
+         summary template thrift typed unpack utf8 when window zone
 tools := parse_lines
 sim   := crashes histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \

@@ -48,6 +48,13 @@ void fields_trim(struct fields *f, size_t keep)
     }
 }
 
+size_t fields_excess(const struct fields *f, size_t keep)
+{
+    size_t items = f->cap * sizeof *f->items, arena = arena_size(&f->arena);
+
+    return (items > keep ? items : 0) + (arena > keep ? arena : 0);
+}
+
 /* Makes room for `n` more. */
 static int grow(struct fields *f, size_t n)
 {

@@ -47,8 +47,9 @@ void fields_done(struct fields *f);
 /* Forgets all fields and what is in the arena. */
 void fields_reset(struct fields *f);
 
-/* Forgets them, and gives memory of more than `keep` bytes back. */
+/* Forgets them, and gives memory of more than `keep` bytes back; how much that would be. */
 void fields_trim(struct fields *f, size_t keep);
+size_t fields_excess(const struct fields *f, size_t keep);
 
 /* Adds a field at the end, whether or not there is one of that name.
  * Errors: -EMSGSIZE past FIELDS_MAX, -ENOMEM. */

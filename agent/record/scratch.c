@@ -74,16 +74,20 @@ void scratch_limit(struct scratch *s, size_t record_max, size_t event_max)
     buf_limit(&s->squeezed, 2 * most);
 }
 
-size_t scratch_size(struct scratch *s)
+static size_t above(size_t size, size_t keep)
+{
+    return size > keep ? size : 0;
+}
+
+size_t scratch_excess(struct scratch *s)
 {
     struct buf *pieces[PIECES];
-    size_t size = s->names_cap * sizeof *s->names;
+    size_t size = above(s->names_cap * sizeof *s->names, s->keep);
 
     pieces_of(s, pieces);
     for (size_t i = 0; i < PIECES; i++)
-        size += pieces[i]->cap;
-    return size + arena_size(&s->fields.arena) + arena_size(&s->columns.arena) +
-           (s->fields.cap + s->columns.cap) * sizeof *s->fields.items;
+        size += above(pieces[i]->cap, s->keep);
+    return size + fields_excess(&s->fields, s->keep) + fields_excess(&s->columns, s->keep);
 }
 
 void scratch_trim(struct scratch *s)

@@ -54,10 +54,10 @@ void scratch_expect(struct scratch *s, size_t bytes);
  * forgotten. */
 void scratch_limit(struct scratch *s, size_t record_max, size_t event_max);
 
-/* How much memory it has. */
-size_t scratch_size(struct scratch *s);
+/* How much memory scratch_trim would give back. */
+size_t scratch_excess(struct scratch *s);
 
-/* Forgets what is in it, and gives back what was more than ordinary. */
+/* Forgets what is in it, and gives the pieces back that are larger than ordinary. */
 void scratch_trim(struct scratch *s);
 
 /* Room for `len` bytes in one of the pieces: more than that, so that it will do for others, too.

@@ -6,7 +6,9 @@
 #include "run/morgue.h"
 #include "ship/client.h"
 #include "ship/gate.h"
+#include "ship/kinesis.h"
 #include "ship/service.h"
+#include "ship/summary.h"
 
 #include <string.h>
 
@@ -28,6 +30,7 @@ int destination_open(const struct config *config, const struct config_flow *flow
         .key_json_max = place->service->key_units_max > 0 ? KEY_JSON_MAX : 0,
         .in_flight_max = DESTINATION_DRAIN,
     };
+    const struct summary_settings summary = {d.name, settings.stream_name, settings.stream_arn};
     int r;
 
     r = gate_new(place->loop, place->random, d.service, d.name, client_url(place->client), &d.gate);
@@ -38,6 +41,8 @@ int destination_open(const struct config *config, const struct config_flow *flow
     depot.morgue = d.morgue;
     if (r == 0 && settings.limit_bytes > 0)
         r = depot_new(&settings, &depot, &d.depot);
+    if (r == 0 && place->service == &kinesis_service)
+        r = summary_new(place->loop, place->random, place->client, &summary, &d.summary);
     if (r < 0) {
         log_error("destination %s: %s", d.name, strerrordesc_np(-r));
         destination_close(&d);
@@ -49,6 +54,7 @@ int destination_open(const struct config *config, const struct config_flow *flow
 
 void destination_close(struct destination *d)
 {
+    summary_free(d->summary);
     depot_free(d->depot);
     morgue_free(d->morgue);
     gate_free(d->gate);

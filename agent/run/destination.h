@@ -1,5 +1,5 @@
 /* destination -- a stream, and all that flows who send to it share: the gate, the spool, the dead
- * letters.  A value of the lane's, opened once for each destination. */
+ * letters, what it says of itself.  A value of the lane's, opened once for each destination. */
 #ifndef DESTINATION_H
 #define DESTINATION_H
 
@@ -16,7 +16,8 @@ struct destination {  /* owns but for what it names as borrowed */
     struct client *client; /* borrowed */
     struct gate *gate;
     struct morgue *morgue;
-    struct depot *depot; /* NULL if there is to be no spool */
+    struct depot *depot;     /* NULL if there is to be no spool */
+    struct summary *summary; /* NULL if its limits are the same for all: a delivery stream's */
 };
 
 /* Opens what belongs to the destination of `flow`; `place` is all that a depot needs but gate and

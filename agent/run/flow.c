@@ -230,8 +230,8 @@ bool flow_wants_ec2(const struct config_flow *config, uint64_t *ret_ttl_ms)
 static int flow_new_outfit(struct flow *f)
 {
     struct outfit_error e = {0};
-    int r = outfit_new(f->config, f->service->record_max, f->place.digest, f->place.random,
-                       NULL, &f->outfit, &e);
+    int r = outfit_new(f->config, f->record_max, f->place.digest, f->place.random,
+                       thrift_scratch(f->place.thrift), &f->outfit, &e);
 
     if (r == -EINVAL)
         log_error("flow %s: %s: %s", f->config->name, e.key, e.text);
@@ -241,7 +241,7 @@ static int flow_new_outfit(struct flow *f)
     f->wants_ec2 = outfit_wants_ec2(f->outfit) && f->place.imds != NULL;
     /* The end of what is read at once is seen twice, if it is not enough for a record. */
     if (f->config->join != CONFIG_JOIN_NONE)
-        f->want = (size_t)MIN(8 * f->config->join_bytes, (uint64_t)f->place.reader->line_max);
+        f->want = (size_t)MIN(8 * f->config->join_bytes, f->record_max);
     return 0;
 }
 
@@ -340,6 +340,9 @@ int flow_new(const struct config_flow *config, const struct flow_place *place, s
         return -ENOMEM;
     f->config = config;
     f->service = service;
+    f->record_max = service->record_max;
+    list_init(&f->thrift.node);
+    list_init(&f->summary.node);
     f->place = *place;
     list_init(&f->tracked);
     list_init(&f->ready);
@@ -362,17 +365,20 @@ int flow_new(const struct config_flow *config, const struct flow_place *place, s
         r = flow_join_depot(f);
     if (r == 0)
         r = flow_new_follower(f);
-    if (r < 0)
+    if (r < 0) {
         flow_free(f);
-    else
-        *ret = f;
-    return r;
+        return r;
+    }
+    flow_join_limits(f);
+    *ret = f;
+    return 0;
 }
 
 void flow_free(struct flow *f)
 {
     if (f == NULL)
         return;
+    flow_leave_limits(f);
     morgue_leave(f->place.destination->morgue, &f->dead);
     if (f->spool.user != NULL)
         depot_leave(f->place.destination->depot, &f->spool);

@@ -33,6 +33,7 @@ struct loop;
 struct patience;
 struct random;
 struct reader;
+struct thrift;
 struct watch;
 
 /* What a flow borrows from its lane until flow_free. */
@@ -50,6 +51,7 @@ struct flow_place {
     const struct checkpoint_report *report;
     struct imds *imds; /* the instance's metadata; NULL if no flow needs them */
     struct patience *patience;
+    struct thrift *thrift;
     struct roster_own own;     /* the directory of our own state */
     int64_t began_ns;          /* wall time of the program's start */
     void (*noted)(void *user); /* the checkpoint has news to write */

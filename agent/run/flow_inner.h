@@ -4,6 +4,7 @@
  *     flow_read.c  the way out: sources take turns, their lines become records in batches
  *     flow_say.c   what a person is told of the lines
  *     flow_leave.c records that are not delivered: refused for good, or kept on disk
+ *     flow_limit.c how large records may be, and what that takes
  *     flow_open.c  what is not whole yet: how long it waits, and where it goes when its file is rotated
  */
 #ifndef FLOW_INNER_H
@@ -18,6 +19,8 @@
 #include "run/log.h"
 #include "run/loop.h"
 #include "run/morgue.h"
+#include "run/thrift.h"
+#include "ship/summary.h"
 #include "tail/source.h"
 
 #include <stdbool.h>
@@ -65,6 +68,7 @@ struct tracked {
     /* What begins at the place was seen and is not whole. */
     bool open, open_joined; /* there is such an event; such a record of several events */
     bool at_header;      /* the event is the carry alone: the header before the rest is not there */
+    bool held;           /* its record is too large for now; record_max may still be raised */
     struct list waiting; /* in flow.waiting, by deadline, or alone */
     uint64_t deadline_ms;
     uint64_t seen;     /* up to where in the file it goes, as far as it is there … */
@@ -92,8 +96,11 @@ struct flow {
     struct loop_timer ask_again; /* whether the instance's metadata are there */
     struct flow_stats stats;
     struct outfit *outfit;
-    struct mill *mill;       /* the outfit's */
-    size_t want;             /* bytes to read at once; 0: as always */
+    struct mill *mill;           /* the outfit's */
+    size_t want;                 /* bytes to read at once; 0: as always */
+    uint64_t record_max;         /* bytes of a record with its key … */
+    struct summary_user summary; /* … as the stream tells us */
+    struct thrift_user thrift;
     struct morgue_user dead; /* who we are in the destination's morgue … */
     struct depot_user spool; /* … and depot */
     uint64_t drafts;         /* numbers frames */
@@ -163,6 +170,19 @@ bool flow_bury(void *user, const struct batch *b, uint32_t index, struct slice c
 bool flow_give_up(void *user, struct batch *b);
 bool flow_rescues(void *user, bool much);
 int flow_join_depot(struct flow *f);
+
+/* --- flow_limit.c --- */
+
+/* Listens to what the stream says of itself; the flow has all its tools by now. */
+void flow_join_limits(struct flow *f);
+void flow_leave_limits(struct flow *f);
+
+/* Whether a record that is too large should wait: the stream has not said what it takes, and will soon;
+ * or nothing can be delivered anyway. */
+bool flow_limit_may_rise(const struct flow *f);
+
+/* How long a line of `t` may be that is read whole now. */
+size_t flow_line_max(const struct flow *f, const struct tracked *t);
 
 /* --- flow.c --- */
 

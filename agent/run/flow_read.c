@@ -348,6 +348,8 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
         return 0;
     }
     in = flow_input(f, t, v->chunk, news);
+    in.hold_large = flow_limit_may_rise(f);
+    t->held = false;
     if (in.cut)
         flow_hold_line(t);
     if (f->wants_ec2)
@@ -372,15 +374,20 @@ static uint64_t flow_grind(struct flow *f, struct visit *v, enum source_news new
     moved = taken > 0 || report.carry_used;
     if (moved)
         t->want = 0;
-    t->parted = report.end == MILL_FULL && in.flush && t->mill.done > 0;
+    t->parted =
+        (report.end == MILL_FULL || report.end == MILL_HELD) && in.flush && t->mill.done > 0;
     t->parted_end = in.offset + in.text.len;
     if (r < 0) {
         flow_say_unreadable(f, t->source, r);
         flow_try_again(t);
     } else if (left_open) {
         flow_left_open(f, v, &report, &end, moved);
-    } else if (report.end != MILL_FULL || moved) {
+    } else if ((report.end != MILL_FULL && report.end != MILL_HELD) || moved) {
         flow_wait_no_more(t); /* but what was due and found no room still is */
+    }
+    if (report.end == MILL_HELD) {
+        t->held = true;
+        flow_try_again(t);
     }
     flow_feel(f, &report);
     return MAX(taken, FLOW_WORK_BYTES * report.work);
@@ -408,7 +415,9 @@ static uint64_t flow_visit(struct flow *f, struct tracked *t)
         list_append(&f->ready, &t->ready); /* until there is room for it */
         return flow_grind(f, &v, SOURCE_END);
     }
+    reader_limit(f->place.reader, flow_line_max(f, t));
     news = source_read(s, f->place.reader, s->ending, MAX(t->want, f->want), &chunk);
+    thrift_saw(f->place.thrift, chunk.text.len + chunk.behind);
     switch (news) {
     case SOURCE_END:
         if (t->carry != NULL) {

@@ -71,7 +71,7 @@ void flow_say_notice(const struct tracked *t, const struct mill_notice *n)
     if (n->was_cut && may_say(f, &f->cut_said, held))
         log_warn("flow %s: '%s': what begins at byte %llu is larger than a record may be (%llu "
                  "bytes); %s%s",
-                 c->name, path, offset, (unsigned long long)f->service->record_max,
+                 c->name, path, offset, (unsigned long long)f->record_max,
                  large_fate(c, n->in_parts), held);
     if (n->gave_up && may_say(f, &f->gave_up_said, held))
         log_warn("flow %s: '%s': the line at byte %llu is too hard for a pattern, which gave up on "

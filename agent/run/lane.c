@@ -14,6 +14,7 @@
 #include "run/outfit.h"
 #include "run/patience.h"
 #include "run/scribe.h"
+#include "run/thrift.h"
 #include "run/version.h"
 #include "ship/client.h"
 #include "ship/creds.h"
@@ -22,6 +23,7 @@
 #include "ship/imds.h"
 #include "ship/kinesis.h"
 #include "ship/proxy.h"
+#include "ship/summary.h"
 #include "tail/follower.h"
 #include "util.h"
 
@@ -58,6 +60,7 @@ struct lane {
     struct digest *digest;
     struct random random;
     struct reader reader;
+    struct thrift *thrift;
     struct patience patience;
     struct descriptors descriptors;
     struct checkpoint *checkpoint;
@@ -231,7 +234,7 @@ static int lane_new_http(struct lane *l)
         return -EINVAL;
     }
     for (size_t i = 0; i < l->config->flow_count; i++)
-        calls += l->config->flows[i].max_in_flight + DESTINATION_DRAIN;
+        calls += l->config->flows[i].max_in_flight + DESTINATION_DRAIN + 1; /* its summary */
     r = http_new(l->loop, &settings, &l->http);
     if (r == 0)
         r = http_reserve(l->http, calls);
@@ -357,6 +360,7 @@ static int lane_new_flows(struct lane *l, const struct state *state)
         .descriptors = &l->descriptors,
         .imds = l->imds,
         .patience = &l->patience,
+        .thrift = l->thrift,
         .budget = &l->budget,
         .patience_ms = l->config->spool.patience_ms,
         .checkpoint = l->checkpoint,
@@ -419,8 +423,9 @@ int lane_new(const struct config *config, const struct state *state, const struc
     if (r < 0)
         goto out;
     if ((r = digest_new(&l->digest)) < 0 ||
-        (r = reader_init(&l->reader, l->digest, kinesis_service.record_max)) < 0 ||
+        (r = reader_init(&l->reader, l->digest, SUMMARY_RECORD_MAX)) < 0 ||
         (r = loop_new(world->clock, &l->loop)) < 0 ||
+        (r = thrift_new(l->loop, &l->reader, &l->thrift)) < 0 ||
         (r = loop_timer_init(l->loop, &l->sync, lane_sync)) < 0 ||
         (r = loop_timer_init(l->loop, &l->drain, lane_drain_over)) < 0 ||
         (r = scribe_new(l->loop, !world->inline_jobs, &l->scribe)) < 0) {
@@ -467,6 +472,7 @@ void lane_free(struct lane *l)
         loop_timer_done(l->loop, &l->sync);
         loop_timer_done(l->loop, &l->drain);
     }
+    thrift_free(l->thrift);
     loop_free(l->loop);
     reader_done(&l->reader);
     digest_free(l->digest);
@@ -535,6 +541,9 @@ void lane_start(struct lane *l)
     size_t files = 0;
     int r;
 
+    for (size_t i = 0; i < l->destination_count; i++)
+        if (l->destinations[i].summary != NULL)
+            summary_start(l->destinations[i].summary);
     for (size_t i = 0; i < l->flow_count; i++) {
         flow_start(l->flows[i]);
         files += flow_file_count(l->flows[i]);

@@ -28,7 +28,7 @@ static const struct backoff after_throttling = {15 * 1000, SUMMARY_EVERY_MS};
 
 struct summary {
     struct loop *loop;
-    struct random *random;
+    struct random random; /* a copy: what others draw does not depend on what we ask */
     struct client *client;
     const char *stream;
     struct buf body;
@@ -183,7 +183,7 @@ static void ask_in(struct summary *s, uint64_t wait_ms)
 
 static uint64_t some_minutes(struct summary *s)
 {
-    return SUMMARY_EVERY_MS + random_below(s->random, SUMMARY_EVERY_MS);
+    return SUMMARY_EVERY_MS + random_below(&s->random, SUMMARY_EVERY_MS);
 }
 
 /* Says what is out of the ordinary, and what is not any more. */
@@ -260,7 +260,7 @@ static void summary_failed(struct summary *s, const struct backoff *b, struct sl
     }
     ask_in(s, s->state == SUMMARY_KNOWN
                   ? some_minutes(s)
-                  : backoff_delay_ms(b, s->failures - 1, s->random) + b->base_ms);
+                  : backoff_delay_ms(b, s->failures - 1, &s->random) + b->base_ms);
 }
 
 /* A policy that does not allow the call; other trouble of this kind stops records, too, and ends when
@@ -323,7 +323,7 @@ static int write_body(struct summary *s, const struct summary_settings *settings
     return r < 0 ? r : buf_append_char(&s->body, '}');
 }
 
-int summary_new(struct loop *loop, struct random *random, struct client *client,
+int summary_new(struct loop *loop, const struct random *random, struct client *client,
                 const struct summary_settings *settings, struct summary **ret)
 {
     struct summary *s = calloc(1, sizeof *s);
@@ -332,7 +332,7 @@ int summary_new(struct loop *loop, struct random *random, struct client *client,
     if (s == NULL)
         return -ENOMEM;
     s->loop = loop;
-    s->random = random;
+    s->random = *random;
     s->client = client;
     s->stream = settings->stream;
     s->news.record_max = SUMMARY_RECORD_MIN;

@@ -75,7 +75,7 @@ struct summary_settings {
 };
 
 /* Borrows everything until summary_free.  Asks nothing yet.  Errors: -ENOMEM. */
-int summary_new(struct loop *loop, struct random *random, struct client *client,
+int summary_new(struct loop *loop, const struct random *random, struct client *client,
                 const struct summary_settings *settings, struct summary **ret);
 void summary_free(struct summary *s); /* NULL is fine */
 

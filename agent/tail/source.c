@@ -14,7 +14,8 @@
 enum {
     SOURCE_BEFORE = 4096,      /* bytes before a place in which to look for its rungs */
     SOURCE_CHUNK = 128 * 1024, /* stays in the second-level cache between read, split and encode */
-    SOURCE_LONGER = 1024 * 1024, /* what is asked for next, where that has no newline; then fourfold */
+    SOURCE_LONGER =
+        1024 * 1024, /* what is asked for next, where that has no newline; then fourfold */
 };
 
 int reader_init(struct reader *r, struct digest *digest, size_t line_max)
@@ -35,15 +36,24 @@ void reader_limit(struct reader *r, size_t line_max)
     r->line_max = line_max;
 }
 
-size_t reader_size(const struct reader *r)
+/* What each read needs, in whole pages. */
+static size_t reader_keep(void)
 {
-    return r->touched;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    return (CURSOR_ANCHOR_MAX + SOURCE_CHUNK + page - 1) / page * page;
+}
+
+size_t reader_excess(const struct reader *r)
+{
+    size_t keep = reader_keep();
+
+    return r->touched > keep ? r->touched - keep : 0;
 }
 
 void reader_trim(struct reader *r)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t keep = (CURSOR_ANCHOR_MAX + SOURCE_CHUNK + page - 1) / page * page;
+    size_t keep = reader_keep();
 
     if (r->touched <= keep)
         return;

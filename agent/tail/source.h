@@ -73,10 +73,10 @@ struct source {
 
 /* Memory to read into, one for all sources of a lane.  What no line has reached yet costs nothing. */
 struct reader {
-    char *memory;    /* owns; mapped */
-    size_t cap;      /* CURSOR_ANCHOR_MAX + the longest line with its newline, or a chunk */
-    size_t line_max; /* a longer line is handed out cut to this length */
-    size_t touched;  /* bytes of the memory that were read into */
+    char *memory;          /* owns; mapped */
+    size_t cap;            /* CURSOR_ANCHOR_MAX + the longest line with its newline, or a chunk */
+    size_t line_max;       /* a longer line is handed out cut to this length */
+    size_t touched;        /* bytes of the memory that were read into */
     struct digest *digest; /* borrows */
 };
 
@@ -89,9 +89,9 @@ void reader_done(struct reader *r);
  * It may be another one for each source; a line that was too long and no longer is is read whole. */
 void reader_limit(struct reader *r, size_t line_max);
 
-/* How much memory it has; gives back what only long lines need. */
-size_t reader_size(const struct reader *r);
+/* Gives back what only long lines need; how much that would be. */
 void reader_trim(struct reader *r);
+size_t reader_excess(const struct reader *r);
 
 enum source_news {
     SOURCE_END,   /* no whole line is there now */

@@ -114,10 +114,25 @@ static struct slice serve_unsure(struct sim_world *w, struct slice body)
     return answer;
 }
 
+/* The service knows nothing else: what the agent asks it besides finds no answer. */
+static bool is_put(const struct http_call *http)
+{
+    for (size_t i = 0; http->headers[i] != NULL; i++)
+        if (strcmp(http->headers[i], "X-Amz-Target: Kinesis_20131202.PutRecords") == 0)
+            return true;
+    return false;
+}
+
 static void sim_answer(struct sim_world *w, struct http_call *http)
 {
     struct http_answer a = {.why = "", .status = 200};
 
+    if (!is_put(http)) {
+        a.status = 400;
+        a.body = SLICE("{\"__type\":\"UnknownOperationException\"}");
+        http->done(http, &a);
+        return;
+    }
     w->requests++;
     if (w->faults.down) {
         a = (struct http_answer){.error = -ECONNREFUSED, .why = "down"};
@@ -146,7 +161,7 @@ static int sim_send(struct transport *t, struct http_call *http)
         return -EAGAIN;
     c = CONTAINER_OF(node, struct sim_call, node);
     c->http = http;
-    c->due_ms = w->now_ms + random_below(&w->random, w->latency_ms + 1);
+    c->due_ms = w->now_ms + (is_put(http) ? random_below(&w->random, w->latency_ms + 1) : 0);
     http->slot = c;
     list_append(&w->calls, &c->node);
     return 0;
@@ -275,8 +290,10 @@ void sim_kill(struct sim_world *w)
 {
     LIST_EACH(&w->calls, node, after)
     {
-        if (w->lane != NULL && !w->faults.down && sim_chance(w, SIM_KILLED_STORED))
-            (void)serve_unsure(w, CONTAINER_OF(node, struct sim_call, node)->http->body);
+        const struct http_call *http = CONTAINER_OF(node, struct sim_call, node)->http;
+
+        if (w->lane != NULL && is_put(http) && !w->faults.down && sim_chance(w, SIM_KILLED_STORED))
+            (void)serve_unsure(w, http->body);
     }
     end_lane(w);
 }
