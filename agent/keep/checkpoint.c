@@ -344,8 +344,25 @@ static uint64_t new_store(uint64_t last)
     return last + (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* A whole generation's beginning: the header and all facts as they stand. */
-static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t store, uint64_t generation)
+/* The next start takes for new what is younger than the last word.  The file's own time would not do:
+ * a power cut may leave it with the time of a write whose bytes it has taken back.  So the word stands
+ * behind the facts that it is about, and goes where they go. */
+static int write_seen(struct buf *to, uint32_t seed, int64_t ns)
+{
+    return ns > 0 ? facts_write_seen(to, seed, (uint64_t)ns) : 0;
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &t); /* that file systems take birth times from */
+    return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* A whole generation's beginning: the header and all facts as they stand, or stood at `seen_ns`. */
+static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t store, uint64_t generation,
+                          int64_t seen_ns)
 {
     uint32_t seed = facts_seed(store, generation);
     int r;
@@ -363,7 +380,7 @@ static int write_snapshot(struct checkpoint *c, struct buf *to, uint64_t store, 
         if (r == 0)
             r = write_slot(to, seed, slot_of(node), true);
     }
-    return r;
+    return r < 0 ? r : write_seen(to, seed, seen_ns);
 }
 
 static int set_written(const struct disk *d, int fd, int64_t written_ns)
@@ -430,6 +447,7 @@ struct recovery {
     struct recovered *all; /* owns */
     size_t count, room;
     uint64_t bad_in_a_row;
+    int64_t seen_ns; /* 0: not said */
 };
 
 /* Where this key is, or would be. */
@@ -521,6 +539,9 @@ static int recover_fact(struct recovery *v, const struct fact *f)
         int r = checkpoint_note_spool(v->c, f->file.flow, f->file.key);
         return r < 0 ? r : 1;
     }
+    case FACT_SEEN:
+        v->seen_ns = (int64_t)f->file.key;
+        return 1;
     case FACT_PARTIAL:
     case FACT_WHOLE:
         v->report->partial = f->type == FACT_PARTIAL;
@@ -595,6 +616,8 @@ static int recover_generation(struct checkpoint *c, uint64_t generation,
         r = recover_text(&v, buf_slice(&text), generation);
     if (r == 0)
         (void)c->disk->written(c->disk, fd, &report->written_ns);
+    if (r == 0 && v.seen_ns != 0) /* the earlier one: see checkpoint_backdate */
+        report->written_ns = MIN(report->written_ns, v.seen_ns);
     if (r < 0)
         forget_all(c);
     free(v.all);
@@ -747,7 +770,7 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
         goto out;
     c->partial = report.partial = is_partial(&report);
     c->store = new_store(c->store);
-    r = write_snapshot(c, &c->text, c->store, c->generation);
+    r = write_snapshot(c, &c->text, c->store, c->generation, report.written_ns);
     if (r < 0)
         goto out;
 
@@ -1050,7 +1073,7 @@ static int gather_notes(struct checkpoint *c)
         r = write_slot(&c->text, c->seed, s, !s->described);
     if (r == 0 && c->whole_due)
         r = facts_write_whole(&c->text, c->seed);
-    return r;
+    return r < 0 ? r : write_seen(&c->text, c->seed, now_ns());
 }
 
 int checkpoint_write(struct checkpoint *c)
@@ -1119,7 +1142,7 @@ int checkpoint_job_begin(struct checkpoint *c)
     {
         slot_of(node)->touched = false;
     }
-    int r = write_snapshot(c, &c->job.snapshot, c->job.store, c->job.generation);
+    int r = write_snapshot(c, &c->job.snapshot, c->job.store, c->job.generation, now_ns());
     if (r < 0)
         return r;
     c->job.kind = CHECKPOINT_JOB_COMPACT;

@@ -16,6 +16,7 @@
  *     file KEY FLOW DEV INO BORN HANDLE HEAD PATH         a source; HANDLE type:hex, HEAD len:hash
  *     at KEY OFFSET ANCHOR [BACK:HASH ...]                it is settled up to here; its rungs
  *     gone KEY                                            it will not come back
+ *     seen NS                                             what stands above was so then
  *     spool SERIAL NAME                                   what its frames up to there say is known here
  *     partial                                             damage was found: this is not all …
  *     whole                                               … but now it is: all files were looked at

@@ -251,6 +251,15 @@ int facts_write_spool(struct buf *to, uint32_t seed, struct slice name, uint64_t
     return end_line(to, seed, from);
 }
 
+int facts_write_seen(struct buf *to, uint32_t seed, uint64_t ns)
+{
+    struct numbers n = {0};
+
+    put_text(&n, SLICE("seen "));
+    put_decimal(&n, ns);
+    return append_line(to, seed, &n);
+}
+
 /* --- reading --- */
 
 /* Takes the next line off `text`; false if there is none that ends. */
@@ -440,6 +449,9 @@ static enum fact_type read_fact(struct slice line, uint32_t seed, struct fact *f
         return read_file(line, f) ? FACT_FILE : FACT_DAMAGED;
     if (slice_equal(word, SLICE("gone")))
         return take_number(&line, ' ', 10, &f->file.key) ? FACT_GONE : FACT_DAMAGED;
+    if (slice_equal(word, SLICE("seen")))
+        return take_number(&line, ' ', 10, &f->file.key) && f->file.key <= INT64_MAX ? FACT_SEEN
+                                                                                     : FACT_DAMAGED;
     if (slice_equal(word, SLICE("partial")))
         return line.len == 0 ? FACT_PARTIAL : FACT_DAMAGED;
     if (slice_equal(word, SLICE("whole")))

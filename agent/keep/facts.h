@@ -26,6 +26,7 @@ enum fact_type {
     FACT_PARTIAL,
     FACT_WHOLE,
     FACT_SPOOL,
+    FACT_SEEN,
 };
 
 struct fact_file {
@@ -36,7 +37,8 @@ struct fact_file {
 
 struct fact {
     enum fact_type type;
-    struct fact_file file; /* FLOW: flow; FILE: all; AT, GONE: key; SPOOL: key: serial, flow: name */
+    struct fact_file file; /* FLOW: flow; FILE: all; AT, GONE: key; SPOOL: key: serial, flow: name;
+                              SEEN: key: ns since 1970 */
     struct cursor at;      /* AT */
     struct buf names;      /* owns the decoded flow and path */
 };
@@ -51,6 +53,7 @@ int facts_write_gone(struct buf *to, uint32_t seed, uint64_t key);
 int facts_write_partial(struct buf *to, uint32_t seed);
 int facts_write_whole(struct buf *to, uint32_t seed);
 int facts_write_spool(struct buf *to, uint32_t seed, struct slice name, uint64_t serial);
+int facts_write_seen(struct buf *to, uint32_t seed, uint64_t ns);
 
 /* Reads the header line and moves `text` behind it.  Errors: -EBADMSG if it is not the header of
  * this generation; -ENOTSUP if its format is a newer one. */

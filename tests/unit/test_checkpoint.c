@@ -1217,6 +1217,49 @@ static void test_written_when(void **state)
     checkpoint_close(c);
 }
 
+static int64_t coarse_ns(void)
+{
+    struct timespec t;
+
+    assert_int_equal(clock_gettime(CLOCK_REALTIME_COARSE, &t), 0);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* A power cut may take bytes back and leave the file the time at which they were written: then files
+ * that only those bytes knew must still be new. */
+static void test_written_and_taken_back(void **state)
+{
+    const struct timespec tick = {.tv_nsec = 1000000};
+    struct checkpoint_report report;
+    struct checkpoint *c;
+    struct buf text;
+    int64_t known_ns;
+
+    (void)state;
+    dir_empty();
+    c = reopen(NULL, NULL);
+    (void)join(c, "/a", 1, 1);
+    assert_int_equal(checkpoint_write(c), 0);
+    known_ns = coarse_ns();
+    buf_init(&text, 100000);
+    file_get(1, &text);
+    while (coarse_ns() == known_ns)
+        nanosleep(&tick, NULL);
+    (void)join(c, "/b", 2, 1);
+    assert_int_equal(checkpoint_write(c), 0);
+    checkpoint_close(c);
+    file_put(1, buf_slice(&text));
+
+    c = reopen(NULL, &report);
+    assert_int_equal(count(c), 1);
+    assert_true(report.written_ns > 0 && report.written_ns <= known_ns);
+    c = reopen(c, &report); /* a start is no life */
+    assert_true(report.written_ns > 0 && report.written_ns <= known_ns);
+    checkpoint_close(c);
+    buf_done(&text);
+    dir_empty();
+}
+
 /* --- a disk that fails --- */
 
 enum fault { FAULT_ERROR, FAULT_SHORT };
@@ -1581,6 +1624,7 @@ int main(void)
         IN_DIR(test_read_beside),
         IN_DIR(test_read_vanishing),
         IN_DIR(test_written_when),
+        IN_DIR(test_written_and_taken_back),
         IN_DIR(test_faults),
         IN_DIR(test_failed_sync),
         IN_DIR(test_travelling_facts),
