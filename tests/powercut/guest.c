@@ -216,9 +216,13 @@ static int64_t between(struct writer *w, int64_t least, int64_t most)
 static size_t line_make(struct writer *w, char *line)
 {
     uint32_t mix = (uint32_t)w->count * 2654435761U;
-    size_t payload = w->count % 997 == 996 ? 6000 : w->count % 101 == 100 ? 0 : 60 + (mix >> 16) % 180;
+    size_t payload = 60 + (mix >> 16) % 180;
     size_t len = (size_t)sprintf(line, "%s %" PRIu64 " ", w->id, w->count);
 
+    if (w->count % 997 == 996)
+        payload = 6000;
+    else if (w->count % 101 == 100)
+        payload = 0;
     memcpy(line + len, w->pool + (mix & POOL_START_MASK), payload);
     len += payload;
     len += (size_t)sprintf(line + len, " %08lx\n", crc32(0, (Bytef *)line, (uInt)len));
