@@ -1,12 +1,15 @@
 /* guest -- what happens in the machine whose power is cut, beside the agent.
  *
  *     guest write DIR POOL CUT SEED RATE   writes, rotates, and tells what is durable
- *     guest clean DIR                      deletes rotated files that the agent is done with
+ *     guest clean                          deletes rotated files that the agent is done with
  *     guest forward FROM TO                127.0.0.1:FROM is 10.0.2.2:TO, the endpoint outside
+ *     guest wake TTY                       waits for a line "NS HEX ...", takes NS for the time and HEX
+ *                                          for chance, and prints what is behind them
  *
  * What they tell goes to standard output, the serial line, a line in one write(2):
  *
  *     has ID N      at the start: of this id lines 0 to N - 1 are in the files, whole and in order
+ *     ready         by wake, until there is a line
  *     durable ID N  lines 0 to N - 1 of this id, and the name of their file, survived fsync(2)
  *     gone ID N     the file with these lines is about to be deleted
  *     odd CRC LEN   at the start: a line with this CRC32 (but for zeros before it) is in a file, and
@@ -21,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/random.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -43,6 +48,7 @@ enum {
     LINES_AT_ONCE = 200,   /* after a stall: catch up gently */
     TICK_MS = 10,
     CLEAN_MS = 150,
+    WAKE_MS = 20,
     HALF = 1 << 15, /* of two to the 16th: a coin */
     HOST = 0x0a000202,
 };
@@ -79,6 +85,39 @@ static void tell(const char *what, const char *id, uint64_t count)
 
     if (write(STDOUT_FILENO, text, (size_t)len) != len)
         err(1, "the serial line");
+}
+
+/* --- the awakening --- */
+
+/* The machine is one that was put to sleep before it had seen its disk, and wakes up often: it must not
+ * take the time, nor the next random numbers, for those of then. */
+static int wake(const char *tty)
+{
+    struct pollfd line = {.fd = open(tty, O_RDWR | O_NOCTTY | O_CLOEXEC), .events = POLLIN};
+    int pool = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    FILE *in = fdopen(line.fd, "r+");
+    struct {
+        struct rand_pool_info info;
+        char text[128];
+    } chance = {.info = {.entropy_count = 256, .buf_size = sizeof chance.text}};
+    char text[512];
+    int64_t ns;
+    int at;
+
+    if (in == NULL || pool < 0)
+        err(1, "%s", tty);
+    while (poll(&line, 1, WAKE_MS) == 0)
+        if (write(line.fd, "ready\n", strlen("ready\n")) < 0)
+            err(1, "%s", tty);
+    if (fgets(text, sizeof text, in) == NULL ||
+        sscanf(text, "%" SCNd64 " %127s %n", &ns, chance.text, &at) != 2)
+        errx(1, "what it was told is no settings");
+    if (clock_settime(CLOCK_REALTIME,
+                      &(struct timespec){ns / 1000000000, (long)(ns % 1000000000)}) < 0 ||
+        ioctl(pool, RNDADDENTROPY, &chance.info) < 0 || ioctl(pool, RNDRESEEDCRNG) < 0)
+        err(1, "the time and chance");
+    fputs(text + at, stdout);
+    return 0;
 }
 
 /* --- what stands in a file --- */
@@ -440,9 +479,11 @@ int main(int argc, char **argv)
     if (argc == 7 && strcmp(argv[1], "write") == 0)
         return write_lines(argv[2], argv[3], (unsigned)atoi(argv[4]), strtoull(argv[5], NULL, 10),
                            atoll(argv[6]));
+    if (argc == 3 && strcmp(argv[1], "wake") == 0)
+        return wake(argv[2]);
     if (argc == 2 && strcmp(argv[1], "clean") == 0)
         return clean();
     if (argc == 4 && strcmp(argv[1], "forward") == 0)
         return forward((uint16_t)atoi(argv[2]), (uint16_t)atoi(argv[3]));
-    errx(2, "usage: guest write DIR POOL CUT SEED RATE | clean | forward FROM TO");
+    errx(2, "usage: guest write DIR POOL CUT SEED RATE | clean | forward FROM TO | wake TTY");
 }

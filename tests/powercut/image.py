@@ -14,7 +14,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
-           "virtio_blk", "failover", "net_failover", "virtio_net")     # each after what it needs
+           "failover", "net_failover", "virtio_net")   # each after what it needs
+DISK_MODULE = "virtio_blk"                              # when the machine wakes up
 APPLETS = ("sh", "mount", "umount", "mkdir", "stty", "insmod", "ip", "sleep", "kill", "cat")
 KERNEL = "linux-image-cloud-amd64"
 
@@ -118,7 +119,7 @@ def initramfs(path, place, modules, agent, config, pool):
     archive.program("bin/kinetail", agent)
     for library in libraries(agent):
         archive.program(library.lstrip("/"), library)
-    for name in MODULES:
+    for name in (*MODULES, DISK_MODULE):
         archive.add(f"modules/{name}.ko", next(modules.rglob(f"{name}.ko")).read_bytes())
     archive.add("modules/order", "".join(f"{name}.ko\n" for name in MODULES).encode())
     archive.add("etc/kinetail.conf", config.encode(), stat.S_IFREG | 0o600)

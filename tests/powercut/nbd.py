@@ -42,7 +42,7 @@ class Disk:
 
     def __init__(self, image, path):
         self.size = os.stat(image).st_size
-        self.path = str(path)
+        self.path = path
         self.flushes = self.writes = 0
         self._fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
         self._versions = {}                     # offset -> what was there since the last flush
@@ -55,10 +55,9 @@ class Disk:
         """Waits in a thread of its own for one client, and serves it until it is gone."""
         self._fuse = None
         self.dead.clear()
-        if os.path.exists(self.path):
-            os.unlink(self.path)
+        self.path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
+        self._listener.bind(str(self.path))
         self._listener.listen(1)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -24,6 +24,7 @@ import random
 import re
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -96,26 +97,34 @@ class Broken(Exception):
 
 
 class Machine:
-    """One life: from power on to the cut."""
+    """One life of the machine: from power on, or from its sleep, to the cut."""
 
-    def __init__(self, place, disk, told, **settings):
+    def __init__(self, place, disk, told, *more):
         self.told = told
         self._rest = b""
         disk.serve()
-        command_line = " ".join([KERNEL_OPTIONS] + [f"{k}={v}" for k, v in settings.items()])
         self.errors = open(place / "guest.err", "ab")
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64", "-smp", "1",
              "-m", MEMORY, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-             "-kernel", str(place / "vmlinuz"), "-initrd", str(place / "initramfs"),
-             "-append", command_line,
+             "-kernel", "vmlinuz", "-initrd", "initramfs", "-append", KERNEL_OPTIONS,
              "-drive", f"driver=raw,file.driver=nbd,file.server.type=unix,"
-                       f"file.server.path={disk.path},if=none,id=disk,cache=writeback",
+                       f"file.server.path={disk.path.name},if=none,id=disk,cache=writeback",
              "-device", "virtio-blk-pci,drive=disk",
              "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
              "-chardev", "stdio,id=words,signal=off", "-serial", "chardev:words",
-             "-serial", f"file:{place / 'agent.err'}.now"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+             "-serial", "file:agent.err.now", *more],
+            cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+
+    def sleep(self, place):
+        """Leaves the machine as it is in a file, and ends it."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.connect(str(place / "monitor"))
+            with monitor.makefile("rw", encoding="utf-8") as words:
+                words.write('migrate "exec:cat > asleep"\nquit\n')
+                words.flush()
+                words.read()
+        self.process.wait()
 
     def listen(self, seconds, until=None):
         """Hears what the machine tells for so long, or until it says this."""
@@ -142,7 +151,7 @@ class Machine:
         return bool(data)
 
     def say(self, text):
-        self.process.stdin.write(text)
+        self.process.stdin.write(text.encode())
         self.process.stdin.flush()
 
     def cut(self):
@@ -172,7 +181,7 @@ class Rig:
         self.seconds = []
         for name in ("endpoint.records", "guest.err", "agent.err", "disk.sock"):
             (place / name).unlink(missing_ok=True)
-        self.words = open(place / "words", "w", encoding="utf-8")
+        self.words = open(place / "words", "w", encoding="utf-8", buffering=1)
         vmlinuz, modules = image.kernel(place)
         shutil.copyfile(vmlinuz, place / "vmlinuz")
         image.initramfs(place / "initramfs", place, modules, ROOT / "kinetail", self.config(),
@@ -231,17 +240,34 @@ class Rig:
         self.boots += 1
         self.here = {}
         self.found = False
-        machine = Machine(self.place, self.disk, self.told, MODE=mode, CUT=number, RATE=RATE,
-                          SEED=self.dice.getrandbits(48), FLUSHER=self.dice.randrange(2), PORT=self.endpoint.port,
-                          AGENT_FIRST=self.dice.randrange(2),
-                          PRELOAD="/lib/nosync.so" if self.arguments.nosync else "")
+        settings = (f"{self.dice.getrandbits(256):x}", mode, self.endpoint.port,
+                    number, self.dice.getrandbits(48), RATE, self.dice.randrange(2),
+                    self.dice.randrange(2), "/lib/nosync.so" if self.arguments.nosync else "-")
+        machine = Machine(self.place, self.disk, self.told, "-incoming", "exec:cat asleep")
         try:
-            if not machine.listen(BOOT_S, until="mounted"):
-                raise Broken(f"no boot within {BOOT_S} s")
+            self.until(machine, "ready")
+            machine.say(" ".join(map(str, (time.time_ns(), *settings))) + "\n")
+            self.until(machine, "mounted")
         except BaseException:
             machine.cut()
             raise
         return machine
+
+    @staticmethod
+    def until(machine, word):
+        if not machine.listen(BOOT_S, until=word):
+            raise Broken(f"the machine does not say '{word}' within {BOOT_S} s")
+
+    def first_boot(self):
+        """To where it needs its disk; from there all others begin."""
+        machine = Machine(self.place, self.disk, self.told,
+                          "-monitor", "unix:monitor,server=on,wait=off")
+        try:
+            self.until(machine, "ready")
+            machine.sleep(self.place)
+        finally:
+            machine.cut()
+            self.disk.cut(self.dice, 1.0)
 
     def after(self, machine, survive):
         """The power goes."""
@@ -250,7 +276,7 @@ class Rig:
         pending, forgotten = self.disk.cut(self.dice, survive)
         self.pending += pending
         self.forgotten += forgotten
-        with open(f"{self.place / 'agent.err'}.now", "rb") as now, \
+        with open(self.place / "agent.err.now", "rb") as now, \
                 open(self.place / "agent.err", "ab") as all_of_it:
             all_of_it.write(b"--- boot %d\n" % self.boots)
             shutil.copyfileobj(now, all_of_it)
@@ -321,12 +347,13 @@ class Rig:
             machine.listen(1.0)
             self.judge.poll()
             quiet = 0 if self.judge.delivered > before else quiet + 1
-        machine.say(b"\n")
+        machine.say("\n")
         machine.listen(BOOT_S, until="ended")
         self.after(machine, 1.0)
         image.run("/sbin/e2fsck", "-f", "-n", self.place / "disk.img")
 
     def run(self):
+        self.first_boot()
         self.prepare()
         for number in range(1, self.arguments.cuts + 1):
             self.cut(number)
