@@ -18,6 +18,7 @@ so that a forgotten checkpoint is not made good by reading all again.
 """
 import argparse
 import contextlib
+import fcntl
 import os
 import pathlib
 import random
@@ -51,6 +52,7 @@ FIRST_S = 3                             # by then a first start is on disk
 DRAIN_S = 180
 NOSYNC_CUTS = 10                        # after the others, to see that the rig sees
 FUSED = 0.7                             # of the cuts hit a moment with something in the cache
+PATIENCE = "200ms"                      # then what is not taken is spooled, and its file may go
 EARLY = 8                               # one cut in so many hits the start
 MARK = b" #cut"                         # guest.c ends with it what a cut left half
 
@@ -199,6 +201,7 @@ class Rig:
         settings = {"region": REGION, "state_dir": "/disk/state",
                     "endpoint": {"kinesis": f"http://127.0.0.1:{GUEST_PORT}"},
                     "credentials": {"access_key_id": KEY_ID, "secret_access_key": SECRET},
+                    "spool": {"patience": PATIENCE, "min_free": "16MiB"},
                     "flows": [flow("/disk/log/app.log", start="end", linger="20ms", records=200)]}
         return "".join(f"{k} = {libconfig(v)};\n" for k, v in settings.items())
 
@@ -258,6 +261,14 @@ class Rig:
         if not machine.listen(BOOT_S, until=word):
             raise Broken(f"the machine does not say '{word}' within {BOOT_S} s")
 
+    def until_it_follows(self, machine):
+        """The agent has started; on a busy machine that takes a while."""
+        deadline = time.monotonic() + BOOT_S
+        while b": following" not in (self.place / "agent.err.now").read_bytes():
+            machine.listen(0.02)
+            if time.monotonic() > deadline:
+                raise Broken(f"the agent does not start within {BOOT_S} s")
+
     def first_boot(self):
         """To where it needs its disk; from there all others begin."""
         machine = Machine(self.place, self.disk, self.told,
@@ -312,8 +323,11 @@ class Rig:
     def cut(self, number):
         began = time.monotonic()
         machine = self.boot("cut", number)
-        seconds = self.dice.uniform(0, 0.6) if number % EARLY == 0 else self.dice.uniform(0.4, 2.0)
+        early = number % EARLY == 0
+        seconds = self.dice.uniform(0, 1.0) if early else self.dice.uniform(0.1, 1.5)
         self.weather(seconds)
+        if not early:
+            self.until_it_follows(machine)
         machine.listen(seconds)
         if self.dice.random() < FUSED:
             self.disk.fuse(self.dice.randrange(12))
@@ -417,6 +431,11 @@ def main():
     arguments = parser.parse_args()
     arguments.seed = arguments.seed or random.SystemRandom().randrange(1, 1 << 32)
     arguments.place.mkdir(parents=True, exist_ok=True)
+    lock = open(arguments.place / "lock", "w", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"powercut: another one is at work in {arguments.place}; wait for it, or say --place")
     print(f"powercut: seed {arguments.seed}", flush=True)
     if arguments.nosync:
         well = phase(arguments, True, arguments.cuts)
