@@ -136,6 +136,44 @@ static struct segment *find_serial(struct spool *s, uint64_t serial)
     return g != NULL && serial - g->first < g->note_count ? g : NULL;
 }
 
+void spool_add_part(struct spool *s, uint64_t serial, uint32_t first, uint32_t count, bool pending)
+{
+    struct spool_part *p;
+
+    if (first + count > SPOOL_PARTS_RECORDS || s->part_count == SPOOL_PARTS_MAX)
+        return;
+    if (s->part_count == s->part_cap) {
+        size_t cap = MAX(2 * s->part_cap, (size_t)64);
+
+        p = reallocarray(s->parts, cap, sizeof *p);
+        if (p == NULL)
+            return;
+        s->parts = p;
+        s->part_cap = cap;
+    }
+    s->parts[s->part_count++] = (struct spool_part){serial, first, count, pending};
+    s->parts_pending += pending;
+}
+
+void spool_ack_part(struct spool *s, uint64_t serial, uint32_t first, uint32_t count)
+{
+    spool_add_part(s, serial, first, count, true);
+}
+
+/* All of the frame is done. */
+static void drop_parts(struct spool *s, uint64_t serial)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->part_count; i++) {
+        if (s->parts[i].serial != serial)
+            s->parts[kept++] = s->parts[i];
+        else
+            s->parts_pending -= s->parts[i].pending;
+    }
+    s->part_count = kept;
+}
+
 void spool_ack(struct spool *s, uint64_t serial)
 {
     struct segment *g = find_serial(s, serial);
@@ -144,6 +182,7 @@ void spool_ack(struct spool *s, uint64_t serial)
 
     if (note == NULL || (*note & NOTE_GIVEN) == 0 || (*note & NOTE_DONE) != 0)
         return; /* of a segment that was dropped; or others were faster */
+    drop_parts(s, serial);
     records = *note & NOTE_RECORDS;
     *note |= NOTE_DONE | NOTE_PENDING;
     g->acks_pending++;
@@ -185,9 +224,41 @@ static int write_some_acks(struct spool *s, struct segment *g, int fd, uint32_t 
     return 0;
 }
 
-int spool_write_acks(struct spool *s)
+/* Parts, one after the other: there are few, while the service takes some of a frame's records. */
+static int write_parts(struct spool *s)
 {
     int r = 0;
+
+    for (size_t i = 0; i < s->part_count && r == 0; i++) {
+        struct spool_part *p = &s->parts[i];
+        struct segment *g = p->pending ? find_serial(s, p->serial) : NULL;
+        char text[SPOOL_ACK_LEN];
+        int fd;
+
+        if (!p->pending)
+            continue;
+        if (g != NULL && !g->dropped) {
+            fd = spool_open_file(s, g->number, SPOOL_FILE_ACK, O_WRONLY | O_CREAT | O_APPEND);
+            if (fd < 0)
+                return fd;
+            spool_ack_encode(p->serial, spool_part_encode(p->first, p->count), g->seed, text);
+            r = disk_write_all(s->disk, fd, (struct slice){text, sizeof text});
+            (void)s->disk->close(s->disk, fd);
+            if (r < 0)
+                return r;
+            g->ack_size += SPOOL_ACK_LEN;
+            s->stats.bytes += SPOOL_ACK_LEN;
+            g->ack_unsynced = true;
+        }
+        p->pending = false;
+        s->parts_pending--;
+    }
+    return r;
+}
+
+int spool_write_acks(struct spool *s)
+{
+    int r = s->parts_pending > 0 ? write_parts(s) : 0;
 
     for (size_t i = 0; i < s->count && s->acks_pending > 0 && r == 0; i++) {
         struct segment *g = &s->segments[i];
@@ -313,6 +384,7 @@ void spool_close(struct spool *s)
     for (size_t i = 0; i < s->count; i++)
         free(s->segments[i].notes);
     free(s->segments);
+    free(s->parts);
     buf_done(&s->out);
     buf_done(&s->read.frame);
     free(s);

@@ -37,6 +37,7 @@
  *              to a multiple of 8
  *     footer   "KTEND\0\0\0"  u64 frames  u64 records  u64 offset in the file  u32 0  u32 crc
  *     .ack     { u64 serial  u32 records  u32 crc, begun with the segment's seed }
+ *              of a part of a frame: records = 2^31 + first * 2^16 + how many
  *
  * A serial numbers the destination's frames from 1, without a gap; spool_job_end never tells one twice.
  * A frame whose serial is not before the first one of the next segment had failed, and is void.  Others
@@ -64,6 +65,7 @@ enum {
     SPOOL_SEGMENT_FRAMES = 65536,
     SPOOL_FRAME_MAX = 64 * 1024 * 1024, /* bytes; what is longer is damage */
     SPOOL_NAME_LEN = 32,
+    SPOOL_PARTS_RECORDS = 1024, /* records of a frame that can be acknowledged one by one */
 };
 
 struct spool_settings {
@@ -115,6 +117,7 @@ struct spool_source {
 
 struct spool_record {
     uint16_t source;      /* index of the frame's sources */
+    uint32_t index;       /* given by spool_next: its place in the frame */
     uint64_t offset, end; /* bytes of its file that it was made of */
     struct slice key;     /* the partition key, UTF-8; empty: none */
     struct slice data;
@@ -135,6 +138,10 @@ void spool_frame_cancel(struct spool *s);
 /* Acknowledges a frame that was given out in this run: it is done.  Written by spool_write_acks, made
  * durable by the next job.  Any other serial is passed over. */
 void spool_ack(struct spool *s, uint64_t serial);
+
+/* Acknowledges `count` records of a frame that is not done, from its `first` one on: a later run does
+ * not give them out again.  May be forgotten, which costs duplicates. */
+void spool_ack_part(struct spool *s, uint64_t serial, uint32_t first, uint32_t count);
 
 /* Hands all acknowledgements to the kernel.  On failure they are kept.  Errors: write(2)'s. */
 int spool_write_acks(struct spool *s);
@@ -170,6 +177,8 @@ struct spool_frame {
     struct slice rest;    /* the records that spool_next has not told yet */
     struct slice sources; /* all of them, as they are in the file */
     uint32_t source_count;
+    uint32_t next;                           /* index of the first record in `rest` */
+    uint64_t skip[SPOOL_PARTS_RECORDS / 64]; /* records that are done */
 };
 
 /* The next frame that is durable and not done: 1; 0: there is none now.  Damage on the way is skipped
@@ -180,7 +189,7 @@ int spool_read(struct spool *s, struct spool_frame *ret);
 /* The same for a command that looks at everything: those that are done, too; once through. */
 int spool_read_any(struct spool *s, struct spool_frame *ret);
 
-/* The next record of the frame and where it came from; false at the end.  Borrowed from the frame. */
+/* The next record of the frame that is not done, and where it came from; false at the end.  Borrowed from the frame. */
 bool spool_next(struct spool_frame *f, struct spool_record *ret, struct spool_source *ret_source);
 
 /* The frame's source of this index; empty texts if there is none. */

@@ -37,6 +37,8 @@ enum {
     ACK_CRC = 12,
 };
 
+static const uint32_t ACK_PART = UINT32_C(1) << 31;
+
 /* Numbers go up to fifteen digits, so that the one after the last still has its sixteen. */
 static const uint64_t number_max = UINT64_C(999999999999999);
 
@@ -301,8 +303,14 @@ struct spool_source spool_source_at(const struct spool_frame *f, uint16_t index)
 
 bool spool_next(struct spool_frame *f, struct spool_record *ret, struct spool_source *ret_source)
 {
-    if (!take_record(&f->rest, ret))
-        return false;
+    uint32_t i;
+
+    do {
+        if (!take_record(&f->rest, ret))
+            return false;
+        i = f->next++;
+    } while (i < SPOOL_PARTS_RECORDS && (f->skip[i / 64] >> i % 64 & 1) != 0);
+    ret->index = i;
     *ret_source = spool_source_at(f, ret->source);
     return true;
 }
@@ -336,10 +344,26 @@ bool spool_ack_next(struct slice *text, uint32_t seed, uint64_t first, uint64_t 
     return false;
 }
 
-void spool_ack_peek(const char from[SPOOL_ACK_LEN], uint64_t *ret_serial, uint32_t *ret_seed_part)
+void spool_ack_peek(const char from[SPOOL_ACK_LEN], uint64_t *ret_serial, uint32_t *ret_records,
+                    uint32_t *ret_seed_part)
 {
     *ret_serial = get64(from);
+    *ret_records = get32(from + ACK_RECORDS);
     *ret_seed_part = get32(from + ACK_CRC) ^ crc32c(0, from, ACK_CRC);
+}
+
+uint32_t spool_part_encode(uint32_t first, uint32_t count)
+{
+    return ACK_PART | first << 16 | count;
+}
+
+bool spool_part_decode(uint32_t records, uint32_t *ret_first, uint32_t *ret_count)
+{
+    if ((records & ACK_PART) == 0)
+        return false;
+    *ret_first = records >> 16 & 0x7fff;
+    *ret_count = records & 0xffff;
+    return true;
 }
 
 /* --- names --- */

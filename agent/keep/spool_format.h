@@ -86,7 +86,13 @@ bool spool_ack_next(struct slice *text, uint32_t seed, uint64_t first, uint64_t 
 
 /* The same of a segment that is gone, and its seed with it: a checksum is linear, so what the seed has
  * added is the same in all acknowledgements of one file. */
-void spool_ack_peek(const char from[SPOOL_ACK_LEN], uint64_t *ret_serial, uint32_t *ret_seed_part);
+void spool_ack_peek(const char from[SPOOL_ACK_LEN], uint64_t *ret_serial, uint32_t *ret_records,
+                    uint32_t *ret_seed_part);
+
+/* What an acknowledgement of a part of a frame has in the place of its records; and back: false if it
+ * is one of a whole frame.  first below 2^15, count below 2^16. */
+uint32_t spool_part_encode(uint32_t first, uint32_t count);
+bool spool_part_decode(uint32_t records, uint32_t *ret_first, uint32_t *ret_count);
 
 /* Names: the number, and which of the files it is; false if the name is none of ours. */
 enum spool_file { SPOOL_FILE_SEGMENT, SPOOL_FILE_ACK, SPOOL_FILE_DAMAGED, SPOOL_FILE_FOREIGN };

@@ -21,6 +21,7 @@ enum {
     SPOOL_IDLE_BYTES = 64 * 1024,   /* what the last segment may hold that is of no use any more */
     SPOOL_FRAME_EXTRA = 128 * 1024, /* taken for what a frame is longer than its data and keys */
     SPOOL_KEEP_BYTES = 2 * 1024 * 1024, /* what an empty buffer keeps */
+    SPOOL_PARTS_MAX = 16 * 1024,        /* parts that are remembered; more cost duplicates */
     SPOOL_READ_TRIES = 10, /* so often a place that cannot be read is tried, then it is damage */
 };
 
@@ -61,6 +62,12 @@ struct segment {
     bool passed;                   /* nothing comes any more */
     uint32_t *notes;               /* owns; NULL until it is read */
     uint32_t note_count, acks_pending;
+};
+
+struct spool_part {
+    uint64_t serial;
+    uint32_t first, count;
+    bool pending;
 };
 
 /* What a job is to do, decided on the lane, and what came of it.  Nobody else looks while it runs. */
@@ -104,6 +111,10 @@ struct spool {
     size_t count, cap;
     uint64_t next_number, next_serial;
     size_t acks_pending;
+
+    /* Records that are done, of frames that are not: read from .acks, or to be written there. */
+    struct spool_part *parts; /* owns */
+    size_t part_count, part_cap, parts_pending;
 
     /* The writer: the last segment, while it is open. */
     int fd;          /* owns; -1: the next frame begins a segment */
@@ -149,6 +160,8 @@ void spool_close_reader(struct spool *s);
  * are the caller's to mend. */
 int spool_read_acks(struct spool *s, struct segment *g,
                     int (*each)(void *user, uint64_t serial, uint32_t records), void *user);
+/* Notes a part; without memory it is forgotten. */
+void spool_add_part(struct spool *s, uint64_t serial, uint32_t first, uint32_t count, bool pending);
 bool segment_is_done(const struct segment *g);
 int spool_add_segment(struct spool *s, struct segment **ret);
 void spool_remove_segment(struct spool *s, size_t index);

@@ -178,13 +178,23 @@ static uint32_t *note_of(struct segment *g, uint64_t serial)
     return &g->notes[i];
 }
 
+struct ack_reader {
+    struct spool *spool;
+    struct segment *segment;
+};
+
 static int note_ack(void *user, uint64_t serial, uint32_t records)
 {
-    struct segment *g = user;
-    uint32_t *note;
+    const struct ack_reader *a = user;
+    struct segment *g = a->segment;
+    uint32_t *note, first, count;
 
     if (serial > g->last)
         return 0;
+    if (spool_part_decode(records, &first, &count)) {
+        spool_add_part(a->spool, serial, first, count, false);
+        return 0;
+    }
     note = note_of(g, serial);
     if (note == NULL)
         return -ENOMEM;
@@ -211,7 +221,7 @@ static int look_at_acks(struct spool *s, struct segment *g)
         g->frames_done = 0; /* counted at the start, and now again */
         g->records_done = 0;
     }
-    r = spool_read_acks(s, g, note_ack, g);
+    r = spool_read_acks(s, g, note_ack, &(struct ack_reader){s, g});
     spool_count_in(s, g);
     if (r < 0)
         s->stats.error = r;
@@ -287,6 +297,16 @@ static int load_frame(struct spool *s, int fd, const struct segment *g, const st
     return 1;
 }
 
+/* Records that an earlier run was told are done. */
+static void skip_parts(const struct spool *s, struct spool_frame *f)
+{
+    for (size_t i = 0; i < s->part_count; i++)
+        for (uint32_t k = 0; s->parts[i].serial == f->serial && k < s->parts[i].count; k++) {
+            uint32_t n = s->parts[i].first + k;
+            f->skip[n / 64] |= UINT64_C(1) << n % 64;
+        }
+}
+
 /* The next frame of a segment that is open: 1, 0 or -errno. */
 static int next_frame(struct spool *s, size_t index, bool any, struct spool_frame *ret)
 {
@@ -315,6 +335,7 @@ static int next_frame(struct spool *s, size_t index, bool any, struct spool_fram
             continue;
         }
         ret->done = (*note & NOTE_DONE) != 0;
+        skip_parts(s, ret);
         *note |= NOTE_GIVEN | (h.records & NOTE_RECORDS);
         if (!ret->done) {
             g->frames_open++;

@@ -272,8 +272,10 @@ static int count_ack(void *user, uint64_t serial, uint32_t records)
     struct seen *seen = user;
     struct segment *g = seen->segment;
     uint64_t i = serial - g->first;
+    uint32_t first, count;
 
-    if (i >= g->frames || (seen->bits[i / 8] & 1 << i % 8) != 0)
+    if (spool_part_decode(records, &first, &count) || i >= g->frames ||
+        (seen->bits[i / 8] & 1 << i % 8) != 0)
         return 0;
     seen->bits[i / 8] = (uint8_t)(seen->bits[i / 8] | 1 << i % 8);
     g->frames_done++;
@@ -418,7 +420,7 @@ static bool covers_its_segment(const struct spool *s, uint64_t number, uint64_t 
     uint8_t bits[SPOOL_SEGMENT_FRAMES / 8] = {0};
     char bytes[SPOOL_ACK_LEN];
     uint64_t farthest = 0, serial;
-    uint32_t part, first_part = 0;
+    uint32_t records, part, first_part = 0, first, count;
     int fd = spool_open_file(s, number, SPOOL_FILE_ACK, O_RDONLY);
 
     if (fd < 0)
@@ -428,11 +430,12 @@ static bool covers_its_segment(const struct spool *s, uint64_t number, uint64_t 
 
         if (spool_pread(s, fd, bytes, sizeof bytes, at) != 1)
             break;
-        spool_ack_peek(bytes, &serial, &part);
+        spool_ack_peek(bytes, &serial, &records, &part);
         if (at == 0)
             first_part = part;
         back = next - 1 - serial;
-        if (part != first_part || serial >= next || back >= SPOOL_SEGMENT_FRAMES)
+        if (spool_part_decode(records, &first, &count) || part != first_part || serial >= next ||
+            back >= SPOOL_SEGMENT_FRAMES)
             continue; /* torn, or garbage */
         bits[back / 8] = (uint8_t)(bits[back / 8] | 1 << back % 8);
         farthest = MAX(farthest, back);

@@ -25,7 +25,7 @@ enum {
     DEPOT_TIDY_MS = 1000,  /* from an acknowledgement to its sync */
     DEPOT_LINGER_MS = 50,  /* what is drained waits so long for more of it */
     DEPOT_SAY_EVERY_MS = 60 * 1000,
-    DEPOT_OUT = 64, /* frames that are on their way at a time */
+    DEPOT_OUT = 16, /* frames that are on their way at a time */
     DEPOT_FACTS_MAX = 16 * 1024 * 1024,
     DEPOT_RECORD_MAX = 16 * 1024 * 1024,
     DEPOT_REASON = 512,
@@ -37,9 +37,19 @@ struct arrival {
     struct batch *batch;
 };
 
+struct departure;
+
+/* A record on its way. */
+struct cargo {
+    struct departure *departure;
+    bool settled, told; /* and its acknowledgement is noted */
+};
+
 /* A frame whose records are on their way. */
 struct departure {
-    struct list node;
+    struct list node;    /* among the free ones, or in depot.partly, or alone */
+    struct cargo *cargo; /* owns; by the records' places in the frame */
+    uint32_t cargo_room;
     struct depot *depot;
     uint64_t serial;
     uint32_t waiting;   /* records that are not settled */
@@ -71,14 +81,18 @@ struct depot {
     struct morgue_user dead;
     struct departure departures[DEPOT_OUT];
     struct list free_departures;
+    struct list partly; /* departures of which some records were settled, and that is not noted */
     struct departure *out; /* whose frame is being put into batches; or NULL */
     struct spool_frame frame;
     struct spool_record next; /* its next record, if has_next */
-    bool has_next, draining, started_said;
+    bool has_next, draining;
+    bool frame_waits; /* it was read, but there was no memory for its departure */
     char key_json[KEY_JSON_MAX];
     struct loop_turn drain_turn;
     struct loop_timer drain_again;
 };
+
+static void depot_note_parts(struct depot *d);
 
 static bool may_say(struct depot *d, struct log_limit *limit)
 {
@@ -211,8 +225,10 @@ static void depot_say_write(struct depot *d, int error)
 static void depot_work(struct loop_turn *t)
 {
     struct depot *d = CONTAINER_OF(t, struct depot, work);
-    int r = spool_write_acks(d->spool);
+    int r;
 
+    depot_note_parts(d);
+    r = spool_write_acks(d->spool);
     if (r < 0)
         depot_say_write(d, r);
     if (d->runs)
@@ -325,6 +341,7 @@ static void depot_depart(struct departure *p)
     if (!p->complete || p->waiting > 0)
         return;
     spool_ack(d->spool, p->serial);
+    list_remove(&p->node);
     list_append(&d->free_departures, &p->node);
     depot_want(d);
     loop_want_turn(d->place.loop, &d->drain_turn);
@@ -332,12 +349,34 @@ static void depot_depart(struct departure *p)
 
 static void depot_settled(void *user, void *owner, uint32_t count)
 {
-    struct departure *p = owner;
+    struct depot *d = user;
+    struct cargo *c = owner;
+    struct departure *p = c->departure;
 
-    (void)user;
-    assert(count <= p->waiting);
-    p->waiting -= count;
+    assert(count == 1 && p->waiting > 0);
+    c->settled = true;
+    p->waiting--;
+    if (list_is_empty(&p->node))
+        list_append(&d->partly, &p->node);
     depot_depart(p);
+    depot_want(d);
+}
+
+/* What is left of a frame waits; what is done of it must not be sent again by a later run. */
+static void depot_note_parts(struct depot *d)
+{
+    struct list *node;
+
+    while ((node = list_take(&d->partly)) != NULL) {
+        struct departure *p = CONTAINER_OF(node, struct departure, node);
+
+        for (uint32_t i = 0, first; i < p->cargo_room; i++) {
+            for (first = i; i < p->cargo_room && p->cargo[i].settled && !p->cargo[i].told; i++)
+                p->cargo[i].told = true;
+            if (i > first)
+                spool_ack_part(d->spool, p->serial, first, i - first);
+        }
+    }
 }
 
 static void depot_room(void *user)
@@ -353,7 +392,8 @@ static bool depot_bury(void *user, const struct batch *b, uint32_t index, struct
 {
     struct depot *d = user;
     const struct entry *e = &b->entries[index];
-    const struct departure *p = e->owner;
+    const struct cargo *c = e->owner;
+    const struct departure *p = c->departure;
     const struct clock *clock = loop_clock(d->place.loop);
     struct spool_frame frame = {.sources = {p->sources.ptr, p->sources.len},
                                 .source_count = p->source_count};
@@ -380,6 +420,25 @@ static bool depot_bury(void *user, const struct batch *b, uint32_t index, struct
     return put;
 }
 
+/* A free departure with room for so many records; NULL without memory. */
+static struct departure *depot_departure(struct depot *d, uint32_t records)
+{
+    struct departure *p = CONTAINER_OF(d->free_departures.next, struct departure, node);
+
+    if (records > p->cargo_room) {
+        struct cargo *more = reallocarray(p->cargo, records, sizeof *more);
+
+        if (more == NULL)
+            return NULL;
+        p->cargo = more;
+        p->cargo_room = records;
+    }
+    for (uint32_t i = 0; i < p->cargo_room; i++)
+        p->cargo[i] = (struct cargo){.departure = p};
+    list_remove(&p->node);
+    return p;
+}
+
 /* The next frame is going out, if there is one. */
 static bool depot_next_frame(struct depot *d)
 {
@@ -388,7 +447,11 @@ static bool depot_next_frame(struct depot *d)
 
     if (list_is_empty(&d->free_departures))
         return false; /* depot_depart comes */
-    r = spool_read(d->spool, &d->frame);
+    r = d->frame_waits ? 1 : spool_read(d->spool, &d->frame);
+    p = r == 1 ? depot_departure(d, d->frame.records) : NULL;
+    d->frame_waits = r == 1 && p == NULL;
+    if (d->frame_waits)
+        r = -ENOMEM;
     if (r < 0) {
         if (may_say(d, &d->read_said))
             log_error("spool of %s: cannot be read: %s; trying again every %d s",
@@ -397,7 +460,6 @@ static bool depot_next_frame(struct depot *d)
     }
     if (r <= 0)
         return false;
-    p = CONTAINER_OF(list_take(&d->free_departures), struct departure, node);
     p->serial = d->frame.serial;
     p->waiting = 0;
     p->complete = false;
@@ -431,7 +493,7 @@ static bool depot_fill(struct depot *d)
         b = deliver_room(d->drain, d->next.data.len, key);
         if (b == NULL)
             return false;
-        deliver_add(d->drain, b, d->next.data, key, d->out,
+        deliver_add(d->drain, b, d->next.data, key, &d->out->cargo[d->next.index],
                     (struct batch_origin){d->next.offset, d->next.end, d->next.source});
         d->out->waiting++;
         d->has_next = false;
@@ -462,7 +524,8 @@ static void depot_drain(struct loop_turn *t)
         struct departure *p;
 
         if (d->out == NULL && !depot_next_frame(d)) {
-            spool_rest(d->spool);
+            if (!d->frame_waits)
+                spool_rest(d->spool);
             break;
         }
         p = d->out;
@@ -584,6 +647,7 @@ int depot_new(const struct depot_settings *settings, const struct depot_place *p
     list_init(&d->users);
     list_init(&d->refused);
     list_init(&d->free_departures);
+    list_init(&d->partly);
     for (size_t i = 0; i < DEPOT_OUT; i++) {
         d->departures[i].depot = d;
         buf_init(&d->departures[i].sources, DEPOT_FACTS_MAX);
@@ -634,8 +698,10 @@ void depot_free(struct depot *d)
     loop_timer_done(d->place.loop, &d->again);
     loop_timer_done(d->place.loop, &d->tidy);
     loop_timer_done(d->place.loop, &d->drain_again);
-    for (size_t i = 0; i < DEPOT_OUT; i++)
+    for (size_t i = 0; i < DEPOT_OUT; i++) {
         buf_done(&d->departures[i].sources);
+        free(d->departures[i].cargo);
+    }
     buf_done(&d->draft.facts);
     buf_done(&d->record);
     free(d->draft.sources);
