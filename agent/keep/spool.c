@@ -48,6 +48,17 @@ void spool_count_out(struct spool *s, const struct segment *g)
     s->stats.bytes -= g->size + g->ack_size;
 }
 
+void spool_mark_acks(struct spool *s, struct segment *g, bool unsynced)
+{
+    if (g->ack_unsynced == unsynced)
+        return;
+    g->ack_unsynced = unsynced;
+    if (unsynced)
+        s->acks_unsynced++;
+    else
+        s->acks_unsynced--;
+}
+
 int spool_add_segment(struct spool *s, struct segment **ret)
 {
     if (s->count == s->cap) {
@@ -73,6 +84,7 @@ void spool_remove_segment(struct spool *s, size_t index)
     if (s->read.index > index)
         s->read.index--;
     s->acks_pending -= g->acks_pending;
+    spool_mark_acks(s, g, false);
     free(g->notes);
     s->count--;
     memmove(g, g + 1, (s->count - index) * sizeof *g);
@@ -220,7 +232,7 @@ static int write_some_acks(struct spool *s, struct segment *g, int fd, uint32_t 
     s->acks_pending -= count;
     g->ack_size += SPOOL_ACK_LEN * count;
     s->stats.bytes += g->dropped ? 0 : SPOOL_ACK_LEN * count;
-    g->ack_unsynced = true;
+    spool_mark_acks(s, g, true);
     return 0;
 }
 

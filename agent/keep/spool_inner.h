@@ -82,6 +82,7 @@ struct spool_job {
     int64_t wall_ms;
     struct spool_header header; /* of the segment that begins */
     struct spool_head head;     /* of the frame */
+    uint64_t tail;              /* segment of an earlier run to be synced before; 0: none */
     uint64_t segment_size;      /* when it has done well; of the file, after a failure too */
     struct spool_footer footer; /* before the frame */
     bool sync_dir;              /* an .ack is new */
@@ -111,6 +112,7 @@ struct spool {
     size_t count, cap;
     uint64_t next_number, next_serial;
     size_t acks_pending;
+    size_t acks_unsynced; /* segments whose .ack is */
 
     /* Records that are done, of frames that are not: read from .acks, or to be written there. */
     struct spool_part *parts; /* owns */
@@ -118,7 +120,8 @@ struct spool {
 
     /* The writer: the last segment, while it is open. */
     int fd;          /* owns; -1: the next frame begins a segment */
-    bool dirs_known; /* that both directories are durable */
+    bool dirs_known; /* that both directories are durable … */
+    bool tail_known; /* … and all that earlier runs have written */
     struct buf out;  /* the frame that was begun; the job's while it runs */
     bool begun;
     struct spool_head out_head;
@@ -137,6 +140,8 @@ struct spool {
 
 /* spool_start.c */
 int spool_enter(struct spool *s, bool make, int *ret_fd);
+/* Syncs what earlier runs have written to the last segment of theirs, and makes it known. */
+int spool_sync_tail(struct spool *s, int dir_fd, uint64_t number);
 int spool_look(struct spool *s);
 /* Looks again at a segment that could not be read: 1 if it can be now. */
 int spool_look_again(struct spool *s, size_t index);
@@ -163,6 +168,7 @@ int spool_read_acks(struct spool *s, struct segment *g,
 /* Notes a part; without memory it is forgotten. */
 void spool_add_part(struct spool *s, uint64_t serial, uint32_t first, uint32_t count, bool pending);
 bool segment_is_done(const struct segment *g);
+void spool_mark_acks(struct spool *s, struct segment *g, bool unsynced);
 int spool_add_segment(struct spool *s, struct segment **ret);
 void spool_remove_segment(struct spool *s, size_t index);
 /* Puts a segment's frames into the figures, and takes them out again. */

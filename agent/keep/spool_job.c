@@ -134,7 +134,7 @@ static void gather_syncs(struct spool *s)
 
         if (!g->ack_unsynced || (!s->read_only && may_leave(s, i)))
             continue;
-        g->ack_unsynced = false;
+        spool_mark_acks(s, g, false);
         j->syncs[j->sync_count++] = g->number;
     }
 }
@@ -153,11 +153,8 @@ bool spool_wants_job(const struct spool *s)
 
     if (s->job.runs)
         return false;
-    for (size_t k = 0; k < s->count; k++)
-        if (s->segments[k].ack_unsynced)
-            return true;
-    if (s->read_only)
-        return false;
+    if (s->acks_unsynced > 0 || s->read_only)
+        return s->acks_unsynced > 0;
     while (i < s->count && s->segments[i].kind != SEGMENT_GOOD)
         i++;
     return (i < s->count && may_leave(s, i)) || last_is_garbage(s);
@@ -183,6 +180,8 @@ static void plan_segment(struct spool *s)
                                       .owner = s->owner,
                                       .wall_ms = j->wall_ms,
                                       .seed = new_seed(s)};
+    if (last != NULL && last->kind == SEGMENT_GOOD && !s->tail_known)
+        j->tail = last->number;
     if (last != NULL && last->kind == SEGMENT_GOOD && last->number + 1 == s->next_number)
         j->header.before_end = last->end;
     j->segment_size = SPOOL_HEADER_LEN;
@@ -262,6 +261,10 @@ static int begin_segment(struct spool *s)
     struct spool_job *j = &s->job;
     int fd, r = 0;
 
+    /* That there is a segment says that all before it is durable: later starts count on that. */
+    if (j->tail != 0 && (r = spool_sync_tail(s, j->dir_fd, j->tail)) < 0)
+        return r;
+    s->tail_known = true;
     if (!s->dirs_known || j->dir_fd < 0) {
         r = spool_enter(s, true, &fd);
         if (r < 0)
@@ -480,7 +483,7 @@ static void note_tidied(struct spool *s)
         struct segment *g = find_number(s, j->syncs[i]);
 
         if (g != NULL)
-            g->ack_unsynced = true;
+            spool_mark_acks(s, g, true);
     }
     for (size_t i = 0; i < j->left; i++) {
         struct segment *g = find_number(s, j->leaves[i].number);

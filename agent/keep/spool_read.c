@@ -438,13 +438,9 @@ static int sync_last(struct spool *s)
 {
     int fd, r;
 
-    if (s->read_only || s->dirs_known)
+    if (s->read_only || s->tail_known)
         return 0;
-    fd = spool_open_file(s, s->segments[s->count - 1].number, SPOOL_FILE_SEGMENT, O_RDONLY);
-    if (fd < 0)
-        return fd;
-    r = s->disk->sync(s->disk, fd);
-    (void)s->disk->close(s->disk, fd);
+    r = spool_sync_tail(s, s->dir_fd, s->segments[s->count - 1].number);
     if (r == 0)
         r = s->disk->sync_dir(s->disk, s->dir_fd);
     if (r == 0)
@@ -452,7 +448,7 @@ static int sync_last(struct spool *s)
     if (r < 0)
         return r;
     (void)s->disk->close(s->disk, fd);
-    s->dirs_known = true;
+    s->dirs_known = s->tail_known = true;
     return 0;
 }
 

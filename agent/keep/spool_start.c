@@ -44,6 +44,20 @@ int spool_enter(struct spool *s, bool make, int *ret_fd)
     return 0;
 }
 
+int spool_sync_tail(struct spool *s, int dir_fd, uint64_t number)
+{
+    char name[SPOOL_NAME_LEN];
+    int fd, r;
+
+    spool_segment_name(number, name);
+    fd = s->disk->open(s->disk, dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd; /* then there is nothing to lose */
+    r = s->disk->sync(s->disk, fd);
+    (void)s->disk->close(s->disk, fd);
+    return r;
+}
+
 /* --- one segment --- */
 
 /* What could not be read so often is counted without the places that cannot be: one bad sector must not

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -1422,7 +1423,7 @@ static void test_order(void **state)
     spool_close(s);
     s = open_with(&f.disk);
     assert_int_equal(put(s, 4), 4);
-    did(&f, "mmddcwwsd");
+    did(&f, "smmddcwwsd");
     spool_close(s);
 
     /* The damaged one is renamed in the same way. */
@@ -1572,6 +1573,56 @@ static void test_numbers(void **state)
     spool_close(s);
 }
 
+/* The job runs elsewhere, while the lane reads and acknowledges. */
+static void *run_job(void *user)
+{
+    struct spool *s = user;
+    char *data = malloc(data_len + 1);
+
+    assert_non_null(data);
+    for (unsigned k = 0; k < 3; k++) {
+        struct spool_record record = {.data = {data, data_len}};
+
+        memset(data, (int)k, data_len);
+        if (spool_add_record(s, &record) < 0)
+            break;
+    }
+    free(data);
+    spool_job_run(s);
+    return NULL;
+}
+
+static void test_two_threads(void **state)
+{
+    struct spool *s = open_it();
+    uint64_t seen = 0, serial;
+
+    (void)state;
+    data_len = 100 * 1000;
+    for (uint64_t n = 1; n <= 60; n++) {
+        struct spool_frame f;
+        pthread_t thread;
+
+        assert_int_equal(spool_frame_begin(s, 0, two_sources, 2, SLICE("")), 0);
+        spool_job_begin(s);
+        assert_int_equal(pthread_create(&thread, NULL, run_job, s), 0);
+        while (spool_read(s, &f) == 1) {
+            assert_int_equal(f.serial, ++seen);
+            assert_int_equal(f.records, 3);
+            spool_ack(s, f.serial);
+            assert_int_equal(spool_write_acks(s), 0);
+            assert_false(spool_wants_job(s));
+            assert_int_equal(spool_has_room(s, 3 * data_len), 0);
+        }
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(spool_job_end(s, &serial), 0);
+        assert_int_equal(serial, n);
+    }
+    assert_int_equal(seen, 59);
+    spool_close(s);
+    data_len = 100;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1594,6 +1645,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_last_payload, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_bad_sector, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_numbers, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_two_threads, dir_begin, dir_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
