@@ -437,6 +437,7 @@ static void drop_generation(const struct disk *d, int dir_fd, uint64_t generatio
 struct recovered {
     uint64_t key;
     struct checkpoint_slot *slot; /* NULL: it is gone */
+    bool placed;
 };
 
 /* The slots by their keys, which ascend as long as nobody but us wrote the file: so a sorted array
@@ -530,13 +531,17 @@ static int recover_fact(struct recovery *v, const struct fact *f)
             return f->type == FACT_GONE; /* said twice is not damage; a place of nothing is */
         if (f->type == FACT_AT) {
             found->slot->at = f->at;
+            found->placed = true;
         } else {
             slot_free(v->c, found->slot);
             found->slot = NULL;
         }
         return 1;
     case FACT_SPOOL: {
-        int r = checkpoint_note_spool(v->c, f->file.flow, f->file.key);
+        /* It says that what stands before it makes its frames' facts good; where something is not
+         * there any more, they are told again, which is harmless. */
+        bool whole = v->bad_in_a_row == 0 && v->report->damaged == 0;
+        int r = whole ? checkpoint_note_spool(v->c, f->file.flow, f->file.key) : 0;
         return r < 0 ? r : 1;
     }
     case FACT_SEEN:
@@ -551,6 +556,16 @@ static int recover_fact(struct recovery *v, const struct fact *f)
         break;
     }
     return 0;
+}
+
+/* What a crash left of a source is not its place: nobody knows that, and it is not the beginning. */
+static void forget_unplaced(struct recovery *v)
+{
+    for (size_t i = 0; i < v->count; i++)
+        if (v->all[i].slot != NULL && !v->all[i].placed) {
+            slot_free(v->c, v->all[i].slot);
+            v->all[i].slot = NULL;
+        }
 }
 
 /* Reads the facts of one generation.  -EBADMSG: its header is not one. */
@@ -580,6 +595,8 @@ static int recover_text(struct recovery *v, struct slice text, uint64_t generati
     if (v->bad_in_a_row > 1)
         v->report->damaged += v->bad_in_a_row - 1;
     facts_done(&f);
+    if (r >= 0)
+        forget_unplaced(v);
     return r < 0 ? r : 0;
 }
 
@@ -1067,10 +1084,12 @@ static int gather_notes(struct checkpoint *c)
     buf_reset(&c->text);
     if (c->flows_dirty)
         r = write_flows(c, &c->text, c->seed);
-    if (r == 0 && c->spools_dirty)
-        r = write_spools(c, &c->text, c->seed, false);
     for (const struct checkpoint_slot *s = c->notes.first; s != NULL && r == 0; s = s->after)
         r = write_slot(&c->text, c->seed, s, !s->described);
+
+    /* After what they speak of: see recover_fact. */
+    if (r == 0 && c->spools_dirty)
+        r = write_spools(c, &c->text, c->seed, false);
     if (r == 0 && c->whole_due)
         r = facts_write_whole(&c->text, c->seed);
     return r < 0 ? r : write_seen(&c->text, c->seed, now_ns());

@@ -980,6 +980,12 @@ static void test_files_as_text(void **state)
     assert_true(report.damaged == 1 && count(c) == 0);
     checkpoint_close(c);
 
+    /* A crash has taken the place, which was not the beginning. */
+    put_lines((const char *[]){"file 1 web 1 1 3 0: 0:0 /a", "flow z", NULL});
+    c = reopen(NULL, &report);
+    assert_true(report.damaged == 0 && count(c) == 0);
+    checkpoint_close(c);
+
     /* One byte more than the longest path. */
     buf_init(&b, 1 << 16);
     for (size_t more = 0; more < 2; more++) {
@@ -993,9 +999,9 @@ static void test_files_as_text(void **state)
             assert_int_equal(buf_append_char(&b, b.len % 200 == 0 ? '/' : 'x'), 0);
         assert_int_equal(buf_append_char(&b, '\0'), 0);
         path = slice_of(b.ptr + strlen("file 1 web 1 1 3 0: 0:0 "));
-        put_lines((const char *[]){b.ptr, "flow z", NULL});
+        put_lines((const char *[]){b.ptr, "at 1 1 1", "flow z", NULL});
         c = reopen(NULL, &report);
-        assert_int_equal(report.damaged, more);
+        assert_int_equal(report.damaged, 2 * more);
         assert_int_equal(count(c), 1 - more);
         if (more == 0)
             assert_true(slice_equal(path_of(find(c, 1)), path));
