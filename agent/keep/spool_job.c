@@ -125,6 +125,8 @@ static void gather_leaves(struct spool *s)
     }
 }
 
+/* Those of segments that are about to leave, too: if the name goes and they do not get there, they do
+ * not say that all of it was done, and the segment is taken for one that is missing. */
 static void gather_syncs(struct spool *s)
 {
     struct spool_job *j = &s->job;
@@ -132,7 +134,7 @@ static void gather_syncs(struct spool *s)
     for (size_t i = 0; i < s->count && j->sync_count < SPOOL_SYNCS_MAX; i++) {
         struct segment *g = &s->segments[i];
 
-        if (!g->ack_unsynced || (!s->read_only && may_leave(s, i)))
+        if (!g->ack_unsynced)
             continue;
         spool_mark_acks(s, g, false);
         j->syncs[j->sync_count++] = g->number;

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIR_MODE = 0700 };
+enum {
+    DIR_MODE = 0700,
+    ACK_TRIES = 16, /* acknowledgements from which the seed of a segment that is gone is guessed */
+};
 
 static const char spool_dir_name[] = "spool";
 
@@ -274,6 +277,8 @@ static void unlink_unfinished(struct spool *s, const struct segment *g)
     r = s->disk->unlink(s->disk, s->dir_fd, name);
     if (r < 0)
         note_error(s, r);
+    else if (g->number + 1 == s->next_number)
+        s->next_number = g->number; /* or the next start would find a hole in the numbers */
 }
 
 struct seen {
@@ -367,6 +372,9 @@ static bool look_at(struct spool *s, size_t index)
         r = spool_read_acks(s, g, count_ack, &seen);
         if (r < 0)
             note_error(s, r); /* costs duplicates */
+
+        /* A run that was killed may have written them and not more. */
+        g->ack_unsynced = g->ack_size > 0 && !s->read_only;
         spool_count_in(s, g);
         g->ack_seen = 0; /* read again for the notes */
     }
@@ -427,38 +435,55 @@ static int compare_names(const void *a, const void *b)
     return (int)x->file - (int)y->file;
 }
 
-/* Whether the acknowledgements that a segment left behind say that all of it was done: they must go back
- * without a gap from the last frame before `next`. */
-static bool covers_its_segment(const struct spool *s, uint64_t number, uint64_t next)
+/* Whether acknowledgements with this part of a seed go back without a gap from the last frame before
+ * `next`. */
+static bool acks_cover(const struct spool *s, int fd, uint32_t part, uint64_t next)
 {
     uint8_t bits[SPOOL_SEGMENT_FRAMES / 8] = {0};
     char bytes[SPOOL_ACK_LEN];
-    uint64_t farthest = 0, serial;
-    uint32_t records, part, first_part = 0, first, count;
-    int fd = spool_open_file(s, number, SPOOL_FILE_ACK, O_RDONLY);
+    uint64_t farthest = 0;
 
-    if (fd < 0)
-        return true;
     for (uint64_t at = 0; at < 2 * SPOOL_SEGMENT_FRAMES * SPOOL_ACK_LEN; at += SPOOL_ACK_LEN) {
-        uint64_t back;
+        uint32_t records, other, first, count;
+        uint64_t back, serial;
 
         if (spool_pread(s, fd, bytes, sizeof bytes, at) != 1)
             break;
-        spool_ack_peek(bytes, &serial, &records, &part);
-        if (at == 0)
-            first_part = part;
+        spool_ack_peek(bytes, &serial, &records, &other);
         back = next - 1 - serial;
-        if (spool_part_decode(records, &first, &count) || part != first_part || serial >= next ||
+        if (spool_part_decode(records, &first, &count) || other != part || serial >= next ||
             back >= SPOOL_SEGMENT_FRAMES)
             continue; /* torn, or garbage */
         bits[back / 8] = (uint8_t)(bits[back / 8] | 1 << back % 8);
         farthest = MAX(farthest, back);
     }
-    (void)s->disk->close(s->disk, fd);
     for (uint64_t i = 0; i <= farthest; i++)
         if ((bits[i / 8] & 1 << i % 8) == 0)
             return false;
     return true;
+}
+
+/* Whether the acknowledgements that a segment left behind say that all of it was done.  The first ones
+ * may be what a crash made of them, so that the seed is not theirs. */
+static bool covers_its_segment(const struct spool *s, uint64_t number, uint64_t next)
+{
+    int fd = spool_open_file(s, number, SPOOL_FILE_ACK, O_RDONLY);
+    char bytes[SPOOL_ACK_LEN];
+    bool covers = false;
+
+    if (fd < 0)
+        return true;
+    for (uint64_t i = 0; i < ACK_TRIES && !covers; i++) {
+        uint32_t records, part;
+        uint64_t serial;
+
+        if (spool_pread(s, fd, bytes, sizeof bytes, i * SPOOL_ACK_LEN) != 1)
+            break;
+        spool_ack_peek(bytes, &serial, &records, &part);
+        covers = acks_cover(s, fd, part, next);
+    }
+    (void)s->disk->close(s->disk, fd);
+    return covers;
 }
 
 static void add_missing(struct spool *s, uint64_t count)
