@@ -137,8 +137,8 @@ $(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/tests
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ -lz $(KT_LDLIBS) $(LDLIBS)
 
-$(BUILD)/sim/crashes: $(BUILD)/tests/sim/crashes.o $(BUILD)/tests/sim/crashdisk.o \
-                      $(BUILD)/libkinetail.a
+$(BUILD)/sim/crashes: $(BUILD)/tests/sim/crashes.o $(BUILD)/tests/sim/crash_model.o \
+                      $(BUILD)/tests/sim/crashdisk.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
