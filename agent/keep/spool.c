@@ -24,6 +24,14 @@ bool segment_is_done(const struct segment *g)
     return g->kind == SEGMENT_GOOD && g->frames_done >= g->frames;
 }
 
+void spool_note_damage(struct spool *s, const struct segment *g, uint64_t at, uint64_t bytes)
+{
+    s->stats.damaged++;
+    s->stats.damaged_bytes += bytes;
+    if (s->damage != NULL)
+        s->damage(s->damage_user, g->number, at);
+}
+
 static uint32_t frames_left(const struct segment *g)
 {
     return g->frames - MIN(g->frames, g->frames_done);
@@ -369,6 +377,8 @@ int spool_open(int state_dir_fd, const struct disk *disk, const struct spool_set
         MIN(MAX(sixteenth, (uint64_t)SPOOL_SEGMENT_MIN), (uint64_t)SPOOL_SEGMENT_MAX);
     s->merged = settings->merged;
     s->read_only = settings->read_only;
+    s->damage = settings->damage;
+    s->damage_user = settings->user;
     s->dir_fd = s->fd = s->read.fd = s->job.dir_fd = -1;
     s->next_number = 1;
     s->next_serial = s->merged + 1;

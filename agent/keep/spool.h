@@ -74,6 +74,9 @@ struct spool_settings {
     uint64_t min_free_bytes; /* that stay free for others on the file system */
     uint64_t merged;         /* serial of the last frame whose facts the caller knows; 0: of none */
     bool read_only;          /* for the queue command: nothing but .acks is ever written */
+    /* Told of each place where something stands that is no frame, as it is found; or NULL. */
+    void (*damage)(void *user, uint64_t segment, uint64_t at);
+    void *user;
 };
 
 /* What waits now, and what was found amiss since spool_open. */

@@ -103,6 +103,8 @@ struct spool {
     uint64_t limit_bytes, min_free_bytes, segment_bytes, merged;
     bool read_only;
     struct spool_stats stats;
+    void (*damage)(void *user, uint64_t segment, uint64_t at); /* or NULL */
+    void *damage_user;
     int look_error;
 
     int dir_fd;  /* owns; -1: there is none yet */
@@ -169,6 +171,8 @@ int spool_read_acks(struct spool *s, struct segment *g,
 void spool_add_part(struct spool *s, uint64_t serial, uint32_t first, uint32_t count, bool pending);
 bool segment_is_done(const struct segment *g);
 void spool_mark_acks(struct spool *s, struct segment *g, bool unsynced);
+/* Counts what is damaged, and tells of it. */
+void spool_note_damage(struct spool *s, const struct segment *g, uint64_t at, uint64_t bytes);
 int spool_add_segment(struct spool *s, struct segment **ret);
 void spool_remove_segment(struct spool *s, size_t index);
 /* Puts a segment's frames into the figures, and takes them out again. */

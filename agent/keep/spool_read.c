@@ -247,8 +247,7 @@ static void note_damage(struct spool *s, struct segment *g, uint64_t from, uint6
 {
     if (to <= from)
         return;
-    s->stats.damaged++;
-    s->stats.damaged_bytes += to - from;
+    spool_note_damage(s, g, from, to - from);
     g->damaged = true;
 }
 

@@ -152,8 +152,7 @@ static int measure(struct spool *s, int fd, size_t index)
     if (next != NULL && next->number == g->number + 1)
         known = next->before_end;
     if (known > g->size) {
-        s->stats.damaged++;
-        s->stats.damaged_bytes += known - g->size;
+        spool_note_damage(s, g, g->size, known - g->size);
         g->damaged = true;
         known = g->size;
     }
@@ -317,8 +316,7 @@ static bool settle(struct spool *s, size_t index, int fd, enum verdict verdict)
         move_aside(s, g->number, SPOOL_FILE_FOREIGN);
         return false;
     case VERDICT_DAMAGED:
-        s->stats.damaged++;
-        s->stats.damaged_bytes += g->size;
+        spool_note_damage(s, g, 0, g->size);
         move_aside(s, g->number, SPOOL_FILE_DAMAGED);
         return false;
     case VERDICT_NEWER:

@@ -135,17 +135,19 @@ static int name_one(void *user, const char *directory)
 
 static int is_unknown(struct queue_command *c)
 {
-    const char *what = c->dead ? "dead letters" : c->spool ? "spool" : "dead letters and no spool";
+    const char *what = c->dead    ? "are no dead letters"
+                       : c->spool ? "is no spool"
+                                  : "are neither dead letters nor a spool";
 
     buf_reset(&c->line);
     for (enum queue_kind k = QUEUE_SPOOL; k <= QUEUE_DEAD; k++)
         if (k == QUEUE_SPOOL ? !c->dead : !c->spool)
             (void)queue_store_each(c->state_fd, k, name_one, &c->line);
     if (c->line.len == 0)
-        return queue_failed("there are no %s of '%s', and of no other destination", what,
+        return queue_failed("there %s of '%s', nor of another destination", what,
                             queue_show_name(c, c->destination));
-    return queue_failed("there are no %s of '%s', but of %.*s", what,
-                        queue_show_name(c, c->destination), SLICE_ARG(buf_slice(&c->line)));
+    return queue_failed("there %s of '%s', but of %.*s", what, queue_show_name(c, c->destination),
+                        SLICE_ARG(buf_slice(&c->line)));
 }
 
 int queue_each(struct queue_command *c, bool mark,
@@ -330,10 +332,13 @@ static int check_line(struct queue_command *c, const struct subcommand *sub)
     if ((sub->takes & NEEDS_ONE) != 0 && c->destination == NULL)
         return misused("%s: say a destination; `kinetail queue list` shows which there are",
                        sub->name);
-    if (c->spool && (c->reason != NULL || c->file != NULL))
+    if (c->spool && (c->reason != NULL || ((sub->takes & TAKES_APPLY) != 0 &&
+                                           (c->file != NULL || c->limit != UINT64_MAX))))
         return misused("%s is for dead letters: what is in the spool has no reason, and is sent "
                        "and dropped by the batch",
-                       c->reason != NULL ? "--reason" : "--file");
+                       c->reason != NULL ? "--reason"
+                       : c->file != NULL ? "--file"
+                                         : "--limit");
     if (c->destination != NULL &&
         queue_store_directory(c->destination, c->directory, sizeof c->directory) < 0)
         return misused("'%s' cannot be a destination", queue_show_name(c, c->destination));

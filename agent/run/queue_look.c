@@ -9,28 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What a store has. */
-struct account {
-    uint64_t records, damaged, newer;
-    int64_t oldest_ms, newest_ms; /* 0: not known */
-    int error;                    /* the first file that could not be read */
-};
-
-static void count_item(struct account *a, const struct queue_item *i)
-{
-    a->damaged += i->what == QUEUE_DAMAGE;
-    a->newer += i->what == QUEUE_NEWER;
-    if (i->what == QUEUE_ERROR && a->error == 0)
-        a->error = i->error;
-    if (i->what != QUEUE_RECORD || i->done)
-        return;
-    a->records++;
-    if (i->wall_ms != 0) {
-        a->oldest_ms = a->oldest_ms == 0 ? i->wall_ms : MIN(a->oldest_ms, i->wall_ms);
-        a->newest_ms = a->newest_ms == 0 ? i->wall_ms : MAX(a->newest_ms, i->wall_ms);
-    }
-}
-
 static int say_error(struct queue_command *c, enum queue_kind kind, const char *directory,
                      int error)
 {
@@ -44,7 +22,7 @@ static int say_error(struct queue_command *c, enum queue_kind kind, const char *
 struct row {
     char *name; /* owns; escaped */
     enum queue_kind kind;
-    struct account account;
+    struct queue_account account;
     uint64_t bytes;
 };
 
@@ -54,7 +32,7 @@ struct rows {
 };
 
 static int list_json(struct queue_command *c, enum queue_kind kind, const char *directory,
-                     const struct account *a, uint64_t bytes)
+                     const struct queue_account *a, uint64_t bytes)
 {
     struct buf *b = &c->line;
     int r = queue_json_begin(c);
@@ -84,12 +62,9 @@ static int add_row(struct rows *rows, const struct row *row)
 static int list_store(struct queue_command *c, enum queue_kind kind, const char *directory,
                       struct queue_store *s, void *user)
 {
-    struct account a = {0};
-    struct queue_item item;
-    int r;
+    struct queue_account a;
+    int r = queue_store_account(s, &a);
 
-    while ((r = queue_store_next(s, &item)) == 1)
-        count_item(&a, &item);
     a.damaged += queue_store_stats(s)->damaged;
     if (r == 0 && c->json)
         r = list_json(c, kind, directory, &a, queue_store_stats(s)->bytes);
@@ -149,13 +124,13 @@ int queue_list(struct queue_command *c)
 static int show_store(struct queue_command *c, enum queue_kind kind, const char *directory,
                       struct queue_store *s, void *user)
 {
-    struct account a = {0};
+    struct queue_account a = {0};
     struct queue_item item;
     int r = 0;
 
     (void)user;
     while (c->limit > 0 && (r = queue_store_next(s, &item)) == 1) {
-        count_item(&a, &item);
+        queue_account_add(&a, &item);
         if (item.what != QUEUE_RECORD || item.done || !queue_means(c, &item))
             continue;
         r = queue_say_item(c, kind, directory, &item);
@@ -213,16 +188,17 @@ static int verify_store(struct queue_command *c, enum queue_kind kind, const cha
                         struct queue_store *s, void *user)
 {
     uint32_t aside = queue_store_stats(s)->damaged;
-    struct account a = {0};
+    struct queue_account a = {0};
     struct queue_item item;
     int r, e = 0;
 
     (void)user;
     while ((r = queue_store_next(s, &item)) == 1 && e == 0) {
-        count_item(&a, &item);
+        queue_account_add(&a, &item);
         if (item.what != QUEUE_RECORD)
             e = verify_item(c, kind, directory, &item);
     }
+    a.damaged += queue_store_stats(s)->missing;
     if (r < 0 || e < 0)
         return queue_failed("verifying: %s", strerrordesc_np(r < 0 ? -r : -e));
     if (c->json) {
@@ -231,6 +207,8 @@ static int verify_store(struct queue_command *c, enum queue_kind kind, const cha
         printf("%s of %s: %" PRIu64 " records hold, %" PRIu64 " damaged",
                kind == QUEUE_DEAD ? "dead letters" : "spool", queue_show_name(c, directory),
                a.records, a.damaged);
+        if (queue_store_stats(s)->missing > 0)
+            printf(", of those %" PRIu32 " files that are missing", queue_store_stats(s)->missing);
         if (aside > 0)
             printf("; beside them %" PRIu32 " files *.damaged", aside);
         putchar('\n');

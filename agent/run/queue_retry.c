@@ -39,6 +39,7 @@ struct retry {
     struct chunk chunk;
     struct queue_sum sum;
     uint64_t sent, refused, kept; /* kept: must not be sent, or cannot */
+    bool over;                    /* it does not take them: the rest is only counted */
 };
 
 /* --- the chunk --- */
@@ -194,7 +195,8 @@ static int send_chunk(struct retry *t)
         (void)queue_failed("sending: %s", strerrordesc_np(-r));
     k->count = 0;
     buf_reset(&k->text);
-    return e < 0 ? e : r;
+    t->over = t->over || r < 0;
+    return e < 0 ? e : r == -EAGAIN ? 0 : r;
 }
 
 /* --- what may be sent --- */
@@ -246,7 +248,7 @@ static int take_item(struct retry *t, const struct queue_item *item)
         t->kept++;
         return say_kept(t, "stays", item, why);
     }
-    if (!t->command->apply)
+    if (!t->command->apply || t->over)
         return 0;
     r = chunk_add(k, item, wants_newline(t, item));
     if (r == 0 && item->last && (k->count >= CHUNK_RECORDS || k->text.len >= CHUNK_BYTES))
@@ -270,7 +272,7 @@ static int take_items(struct retry *t)
         if (r < 0)
             break;
     }
-    return r == 0 ? send_chunk(t) : r;
+    return r == 0 && !t->over ? send_chunk(t) : r;
 }
 
 /* --- one destination --- */
@@ -320,7 +322,7 @@ static int run_retry(struct retry *t)
         (void)queue_tidy(t->command, t->store, &left); /* the agent's next start does it as well */
     if (e < 0)
         return queue_failed("writing: %s", strerrordesc_np(-e));
-    if (r < 0 && r != -EAGAIN)
+    if (r < 0)
         return EXIT_FAILURE;
     return t->command->apply && t->sent < t->sum.count ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -2,21 +2,47 @@
 
 #include "disk.h"
 #include "keep/dead_dir.h"
+#include "keep/spool.h"
 #include "record/recipe.h"
 #include "util.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum {
+    NAME_SIZE = 32,  /* of a file, of either kind */
+    READ_TRIES = 12, /* a spool calls a place damaged that it cannot read ten times */
+};
+
+static_assert(NAME_SIZE >= (int)DEAD_NAME_LEN && NAME_SIZE >= (int)SPOOL_NAME_LEN, "both fit");
+
+struct place {
+    uint64_t segment, at;
+};
 
 struct queue_store {
     enum queue_kind kind;
     struct queue_store_stats stats;
-    struct letters *letters;
-    char place[DEAD_NAME_LEN];
+    struct letters *letters; /* of dead letters */
+    char place[NAME_SIZE];
+
+    /* Of a spool. */
+    struct spool *spool;
+    int dir_fd; /* owns: it carries the lock; -1: none */
+    uint64_t newest_segment;
+    struct spool_frame frame;
+    uint32_t left;       /* records of it that were not told yet */
+    struct place *found; /* owns: damage that was not told yet */
+    size_t found_count;
+    bool no_memory; /* for one of them */
+    bool over;
 };
 
 const char *queue_kind_word(enum queue_kind kind)
@@ -91,43 +117,200 @@ int queue_store_directory(const char *destination, char *to, size_t size)
     return dead_dir_is_name(to) ? 0 : -EINVAL;
 }
 
-/* --- one of them --- */
+/* --- the spool --- */
 
-int queue_store_open(int state_dir_fd, enum queue_kind kind, const char *directory, bool mark,
-                     struct queue_store **ret)
+static void spool_damage(void *user, uint64_t segment, uint64_t at)
 {
-    struct queue_store *s = calloc(1, sizeof *s);
-    int r;
+    struct queue_store *s = user;
+    struct place *more = reallocarray(s->found, s->found_count + 1, sizeof(*more));
 
-    if (s == NULL)
-        return -ENOMEM;
-    s->kind = kind;
-    r = kind == QUEUE_DEAD ? letters_open(&disk_system, state_dir_fd, directory, mark, &s->letters)
-                           : -ENOENT;
-    if (r < 0) {
-        queue_store_close(s);
-        return r;
+    if (more == NULL) {
+        s->no_memory = true;
+        return;
     }
-    s->stats = (struct queue_store_stats){letters_stats(s->letters)->bytes,
-                                          letters_stats(s->letters)->damaged};
-    *ret = s;
+    s->found = more;
+    s->found[s->found_count++] = (struct place){segment, at};
+}
+
+static int look_at_name(void *user, const char *name)
+{
+    struct queue_store *s = user;
+
+    s->stats.damaged += slice_ends_with(slice_of(name), SLICE(".damaged"));
+    s->newest_segment = MAX(s->newest_segment, spool_segment_of_name(name));
     return 0;
 }
 
-void queue_store_close(struct queue_store *s)
+static int lock_spool(struct queue_store *s, int state_dir_fd, const char *directory, bool mark)
 {
-    if (s == NULL)
-        return;
-    letters_close(s->letters);
-    free(s);
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int outer = openat(state_dir_fd, queue_kind_word(QUEUE_SPOOL), flags), r = 0;
+
+    if (outer < 0)
+        return -errno;
+    s->dir_fd = openat(outer, directory, flags);
+    if (s->dir_fd < 0 || (mark && flock(s->dir_fd, LOCK_EX | LOCK_NB) < 0))
+        r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+    close(outer);
+    return r;
 }
 
-const struct queue_store_stats *queue_store_stats(const struct queue_store *s)
+static int open_spool(struct queue_store *s, int state_dir_fd, const char *directory, bool mark)
 {
-    return &s->stats;
+    const struct spool_settings settings = {
+        .name = directory,
+        .limit_bytes = UINT64_MAX / 2,
+        .read_only = true,
+        .damage = spool_damage,
+        .user = s,
+    };
+    int r = lock_spool(s, state_dir_fd, directory, mark);
+
+    if (r == 0)
+        r = disk_system.list(&disk_system, s->dir_fd, look_at_name, s);
+    if (r == 0)
+        r = spool_open(state_dir_fd, &disk_system, &settings, &s->spool);
+    if (r < 0)
+        return r;
+    s->stats.bytes = spool_stats(s->spool)->bytes;
+    s->stats.missing = spool_stats(s->spool)->missing;
+    return 0;
 }
 
-int queue_store_next(struct queue_store *s, struct queue_item *ret)
+static void name_place(struct queue_store *s, uint64_t segment, uint64_t at, struct queue_item *ret)
+{
+    spool_segment_name(segment, s->place);
+    ret->place = s->place;
+    ret->at = at;
+}
+
+/* What is wrong with the spool: 1, or 0 if there is nothing more to tell. */
+static int next_trouble(struct queue_store *s, struct queue_item *ret)
+{
+    *ret = (struct queue_item){.what = QUEUE_DAMAGE};
+    if (s->no_memory)
+        return -ENOMEM;
+    if (s->found_count == 0)
+        return 0;
+    s->found_count--;
+    name_place(s, s->found[0].segment, s->found[0].at, ret);
+    memmove(s->found, s->found + 1, s->found_count * sizeof(*s->found));
+    return 1;
+}
+
+/* A frame: 1; 0: that was all of them, or there is trouble to tell first. */
+static int next_frame(struct queue_store *s, struct queue_item *ret)
+{
+    int r = 0;
+
+    if (s->over)
+        return 0;
+    for (int tries = 0; tries < READ_TRIES; tries++) {
+        r = spool_read_any(s->spool, &s->frame);
+        if (r >= 0 || r == -ENOMEM)
+            break;
+    }
+    if (r == 1) {
+        s->left = s->frame.records;
+        return 0;
+    }
+    s->over = true;
+    if (r == 0 && (r = spool_stats(s->spool)->error) == 0)
+        return 0;
+    *ret = (struct queue_item){.what = QUEUE_ERROR, .error = r, .place = "", .last = true};
+    return r == -ENOMEM ? r : 1;
+}
+
+static void take_record(struct queue_store *s, struct queue_item *ret)
+{
+    const struct spool_frame *f = &s->frame;
+    struct spool_source source = {0};
+    struct spool_record record = {0};
+
+    (void)spool_next(&s->frame, &record, &source);
+    s->left--;
+    *ret = (struct queue_item){.what = QUEUE_RECORD,
+                               .done = f->done,
+                               .last = s->left == 0,
+                               .wall_ms = f->wall_ms,
+                               .flow = source.flow,
+                               .file = source.path,
+                               .offset = record.offset,
+                               .end = record.end,
+                               .key = record.key,
+                               .record = record.data,
+                               .serial = f->serial};
+    name_place(s, f->segment, f->at, ret);
+}
+
+static int next_of_spool(struct queue_store *s, struct queue_item *ret)
+{
+    int r;
+
+    for (;;) {
+        r = next_trouble(s, ret);
+        if (r != 0)
+            return r;
+        if (s->left > 0) {
+            take_record(s, ret);
+            return 1;
+        }
+        r = next_frame(s, ret);
+        if (r != 0)
+            return r;
+        if (s->over && s->left == 0 && s->found_count == 0)
+            return 0;
+    }
+}
+
+static int commit_spool(struct queue_store *s)
+{
+    uint64_t serial;
+    int r = spool_write_acks(s->spool);
+
+    while (r == 0 && spool_wants_job(s->spool)) {
+        spool_job_begin(s->spool);
+        spool_job_run(s->spool);
+        r = spool_job_end(s->spool, &serial);
+        if (r == 0)
+            r = spool_stats(s->spool)->error;
+    }
+    return r;
+}
+
+/* When something was last written to the newest segment, which is when the last frame was. */
+static int64_t newest_of_spool(struct queue_store *s)
+{
+    struct stat st;
+
+    spool_segment_name(s->newest_segment, s->place);
+    if (fstatat(s->dir_fd, s->place, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    return (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+}
+
+static int account_of_spool(struct queue_store *s, struct queue_account *ret)
+{
+    const struct spool_stats *stats = spool_stats(s->spool);
+    struct spool_frame f;
+    int r = spool_read(s->spool, &f);
+
+    if (r == -ENOMEM)
+        return r;
+    if (r == 1) {
+        ret->oldest_ms = f.wall_ms;
+        ret->newest_ms = MAX(f.wall_ms, newest_of_spool(s));
+    }
+    ret->records = stats->records;
+    ret->damaged = stats->damaged + stats->missing;
+    ret->newer = stats->newer;
+    ret->error = r < 0 ? r : stats->error;
+    return 0;
+}
+
+/* --- dead letters --- */
+
+static int next_letter(struct queue_store *s, struct queue_item *ret)
 {
     static const enum queue_what whats[] = {
         [LETTERS_LETTER] = QUEUE_RECORD,
@@ -163,17 +346,97 @@ int queue_store_next(struct queue_store *s, struct queue_item *ret)
     return 1;
 }
 
+/* --- one of them --- */
+
+int queue_store_open(int state_dir_fd, enum queue_kind kind, const char *directory, bool mark,
+                     struct queue_store **ret)
+{
+    struct queue_store *s = calloc(1, sizeof *s);
+    int r;
+
+    if (s == NULL)
+        return -ENOMEM;
+    s->kind = kind;
+    s->dir_fd = -1;
+    r = kind == QUEUE_DEAD ? letters_open(&disk_system, state_dir_fd, directory, mark, &s->letters)
+                           : open_spool(s, state_dir_fd, directory, mark);
+    if (r < 0) {
+        queue_store_close(s);
+        return r;
+    }
+    if (kind == QUEUE_DEAD) {
+        s->stats.bytes = letters_stats(s->letters)->bytes;
+        s->stats.damaged = letters_stats(s->letters)->damaged;
+    }
+    *ret = s;
+    return 0;
+}
+
+void queue_store_close(struct queue_store *s)
+{
+    if (s == NULL)
+        return;
+    letters_close(s->letters);
+    spool_close(s->spool);
+    if (s->dir_fd >= 0)
+        close(s->dir_fd);
+    free(s->found);
+    free(s);
+}
+
+const struct queue_store_stats *queue_store_stats(const struct queue_store *s)
+{
+    return &s->stats;
+}
+
+int queue_store_next(struct queue_store *s, struct queue_item *ret)
+{
+    return s->kind == QUEUE_DEAD ? next_letter(s, ret) : next_of_spool(s, ret);
+}
+
+void queue_account_add(struct queue_account *a, const struct queue_item *i)
+{
+    a->damaged += i->what == QUEUE_DAMAGE;
+    a->newer += i->what == QUEUE_NEWER;
+    if (i->what == QUEUE_ERROR && a->error == 0)
+        a->error = i->error;
+    if (i->what != QUEUE_RECORD || i->done)
+        return;
+    a->records++;
+    if (i->wall_ms != 0) {
+        a->oldest_ms = a->oldest_ms == 0 ? i->wall_ms : MIN(a->oldest_ms, i->wall_ms);
+        a->newest_ms = a->newest_ms == 0 ? i->wall_ms : MAX(a->newest_ms, i->wall_ms);
+    }
+}
+
+int queue_store_account(struct queue_store *s, struct queue_account *ret)
+{
+    struct queue_item item;
+    int r;
+
+    *ret = (struct queue_account){0};
+    if (s->kind == QUEUE_SPOOL)
+        return account_of_spool(s, ret);
+    while ((r = next_letter(s, &item)) == 1)
+        queue_account_add(ret, &item);
+    return r;
+}
+
 int queue_store_mark(struct queue_store *s, const struct queue_item *item)
 {
-    return letters_mark(s->letters, &item->letter);
+    if (s->kind == QUEUE_DEAD)
+        return letters_mark(s->letters, &item->letter);
+    spool_ack(s->spool, item->serial);
+    return 0;
 }
 
 int queue_store_commit(struct queue_store *s)
 {
-    return letters_commit(s->letters);
+    return s->kind == QUEUE_DEAD ? letters_commit(s->letters) : commit_spool(s);
 }
 
 int queue_store_tidy(struct queue_store *s, bool alone, uint32_t *ret_left)
 {
-    return letters_tidy(s->letters, alone, ret_left);
+    *ret_left = 0;
+    return s->kind == QUEUE_DEAD ? letters_tidy(s->letters, alone, ret_left) : 0;
 }

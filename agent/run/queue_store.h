@@ -40,12 +40,21 @@ struct queue_item {
     struct slice record;
     bool unredacted;
 
-    struct letters_place letter; /* for queue_store_mark */
+    struct letters_place letter; /* for queue_store_mark: of a dead letter … */
+    uint64_t serial;             /* … and of the spool: of the frame that it is in */
 };
 
 struct queue_store_stats {
     uint64_t bytes;   /* on disk */
     uint32_t damaged; /* files that were moved aside, as they are damaged */
+    uint32_t missing; /* files that should be there */
+};
+
+/* What waits. */
+struct queue_account {
+    uint64_t records, damaged, newer;
+    int64_t oldest_ms, newest_ms; /* 0: not known */
+    int error;                    /* of a file that could not be read; 0 */
 };
 
 /* "spool", "dead". */
@@ -70,7 +79,14 @@ const struct queue_store_stats *queue_store_stats(const struct queue_store *s);
 /* The next item: 1; 0: that was all.  Errors: -ENOMEM. */
 int queue_store_next(struct queue_store *s, struct queue_item *ret);
 
-/* As letters_mark, letters_commit, letters_tidy. */
+void queue_account_add(struct queue_account *a, const struct queue_item *i);
+
+/* What waits, as quickly as that can be known, instead of queue_store_next: of a spool, which may have
+ * tens of gigabytes, only what its headers and its front say.  Errors: -ENOMEM. */
+int queue_store_account(struct queue_store *s, struct queue_account *ret);
+
+/* As letters_mark, letters_commit, letters_tidy.  In a spool, marking a record marks its whole frame;
+ * and nothing leaves: only the agent's start knows what of it the checkpoint has still to learn. */
 int queue_store_mark(struct queue_store *s, const struct queue_item *item);
 int queue_store_commit(struct queue_store *s);
 int queue_store_tidy(struct queue_store *s, bool alone, uint32_t *ret_left);

@@ -73,11 +73,12 @@ def contents(agent):
     return found
 
 
-def arrived_now(endpoint):
-    return [base64.b64decode(one["data"]) for one in endpoint.records()]
+def arrived_now(endpoint, *streams):
+    return [base64.b64decode(one["data"]) for stream in streams or ["s1"]
+            for one in endpoint.records(stream)]
 
 
-keeps = pytest.mark.endpoint(keep="all")
+keeps = pytest.mark.endpoint(keep="all", arguments=["--delivery-stream=d1"])
 
 
 # -- looking -----------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_nothing_is_there(agent, queue, told, logs):
     assert "does not exist" in queue("list", status=1).stderr
     agent.state_dir.mkdir()
     assert queue("list").stdout == "" == queue("verify").stdout
-    assert "there are no dead letters" in queue("show", "s1", status=1).stderr
+    assert "there are neither dead letters nor a spool of 's1'" in queue("show", "s1", status=1).stderr
     assert told("list") == []
 
 
@@ -485,3 +486,129 @@ def test_the_disk_is_full(aside, agent, queue, told, place):
     assert shown(told) == {bad(n) for n in range(100)}
     queue("drop", "--dead", "s1", "--apply")
     assert shown(told) == set()
+
+
+# -- the spool ---------------------------------------------------------------------------------
+
+SPOOL = {"patience": "300ms", "min_free": "1MiB"}
+
+
+def line(number):
+    return b"line %06d" % number
+
+
+@pytest.fixture(params=["kinesis", "firehose"])
+def spooled(request, logs, agent, endpoint, told):
+    """spooled(count): the service is away, and so many lines wait in the spool; the agent runs."""
+    to = {} if request.param == "kinesis" else {"delivery_stream": "d1", "newline": False}
+
+    def write(count, records=50):
+        agent.configure(flow(logs / "*.log", records=records, **to), spool=SPOOL).start()
+        endpoint.stop()
+        with open(logs / "a.log", "ab") as file:
+            file.write(b"".join(line(n) + b"\n" for n in range(count)))
+        eventually(lambda: sum(one["records"] for one in told("list")) >= count, what="the spool",
+                   alive=agent.alive)
+        return "s1" if request.param == "kinesis" else "firehose:d1"
+    return write
+
+
+def arrived_anywhere(endpoint):
+    return sorted(arrived_now(endpoint, "s1", "d1"))
+
+
+@keeps
+def test_the_spool_is_shown(spooled, agent, queue, told, logs):
+    name = spooled(1000)
+    row, = told("list")
+    assert (row["destination"], row["kind"], row["records"], row["damaged"]) == \
+        (name, "spool", 1000, 0)
+    assert TIME.fullmatch(row["oldest"]) and row["oldest"] <= row["newest"]
+    records = sorted(told("show", name), key=lambda one: one["offset"])
+    assert [one["record"].encode() for one in records] == [line(n) for n in range(1000)]
+    assert (records[0]["file"], records[0]["offset"], records[0]["end"]) == \
+        (str(logs / "a.log"), 0, 12)
+    assert ("key" in records[0]) == (name == "s1") and "reason" not in records[0]
+    assert len(told("show", "--spool", "--limit", 3)) == 3
+    assert re.fullmatch(r"line \d{6}\n", queue("show", "--raw", "--limit", 1).stdout)
+    assert "1000 records hold, 0 damaged" in queue("verify").stdout
+    assert "there are no dead letters" in queue("show", "--dead", name, status=1).stderr
+    assert f"an agent (process {agent.process.pid})" in queue("retry", "--spool", name).stdout
+    agent.kill()
+
+
+@keeps
+def test_the_spool_is_dropped_beside_the_agent(spooled, agent, told, endpoint):
+    """But for what it has on its way already, nothing of it arrives."""
+    name = spooled(10000, 500)
+    plan, = told("drop", "--spool", name)
+    assert (plan["records"], plan["of"], plan["applied"]) == (10000, 10000, False)
+    assert told("drop", "--spool", name, "--older-than", "1h", "--apply")[0]["records"] == 0
+    assert told("list")[0]["records"] == 10000
+    assert told("drop", "--spool", name, "--apply")[0]["records"] == 10000
+    assert told("list")[0]["records"] == 0 and told("show", "--spool") == []
+    endpoint.start()
+    time.sleep(2)
+    agent.terminate()
+    agent.start()
+    time.sleep(1)
+    got = arrived_anywhere(endpoint)
+    assert len(got) <= 2500 and len(got) == len(set(got))   # four batches and a frame
+
+
+@keeps
+def test_the_spool_is_dropped_with_no_agent(spooled, agent, told, endpoint):
+    name = spooled(500)
+    agent.kill()
+    assert told("drop", "--spool", name, "--apply")[0]["records"] == 500
+    endpoint.start()
+    agent.start()
+    time.sleep(2)
+    assert arrived_anywhere(endpoint) == []                 # nor is it read from the file again
+
+
+@keeps
+def test_the_spool_is_sent_with_no_agent(spooled, agent, queue, told, endpoint):
+    name = spooled(1000)
+    agent.kill()
+    done, = told("retry", "--spool", name, "--apply", status=1)
+    assert (done["sent"], done["stay"]) == (0, 1000)
+    assert told("list")[0]["records"] == 1000
+    endpoint.start()
+    assert "1000 would be sent" in queue("retry", "--spool", name).stdout
+    done, = told("retry", "--spool", name, "--apply")
+    assert (done["records"], done["sent"], done["stay"]) == (1000, 1000, 0)
+    assert arrived_anywhere(endpoint) == [line(n) for n in range(1000)]
+    assert told("list")[0]["records"] == 0
+    agent.start()
+    time.sleep(1)
+    assert len(arrived_anywhere(endpoint)) == 1000          # the agent knows
+
+
+def test_damage_in_the_spool(spooled, agent, queue, told):
+    name = spooled(1000)
+    agent.kill()
+    segment, = (agent.state_dir / "spool" / name).glob("*.seg")
+    text = bytearray(segment.read_bytes())
+    at = [one.start() for one in re.finditer(b"KTFR", text)]
+    text[at[2] + 300] ^= 4
+    segment.write_bytes(text)
+    *hurt, total = told("verify", status=1)
+    assert [(one["segment"], one["at"]) for one in hurt] == [(segment.name, at[2])]
+    assert (total["records"], total["damaged"]) == (950, 1)
+    assert f"{segment.name}:{at[2]}: damaged" in queue("verify", status=1).stdout
+    assert len(told("show", "--spool")) == 950
+    segment.write_bytes(b"not a segment of ours, but long enough to look like one ........")
+    assert told("list")[0]["records"] == 0
+    assert told("verify", status=1)[0]["at"] == 0
+
+
+@keeps
+def test_dead_letters_for_firehose(logs, agent, told, endpoint):
+    """What was set aside before it became a record gets the newline that all records there have."""
+    agent.configure(flow(logs / "*.log", parse=CSV, delivery_stream="d1")).start()
+    (logs / "a.log").write_bytes(b"1,2,3,4\n1,2,3,5\n")
+    eventually(lambda: len(told("show")) == 2, what="the letters", alive=agent.alive)
+    assert told("list")[0]["destination"] == "firehose:d1"
+    assert told("retry", "--dead", "firehose:d1", "--apply")[0]["sent"] == 2
+    assert arrived_now(endpoint, "d1") == [b"1,2,3,4\n", b"1,2,3,5\n"]
