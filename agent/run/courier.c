@@ -14,6 +14,8 @@
 #include "ship/creds.h"
 #include "ship/firehose.h"
 #include "ship/http.h"
+#include "ship/kinesis.h"
+#include "ship/proxy.h"
 #include "util.h"
 
 #include <assert.h>
@@ -23,7 +25,7 @@
 
 enum {
     COURIER_TIMEOUT_MS = 60 * 1000,
-    COURIER_BYTES = 1024 * 1024, /* of one request, if no record is larger */
+    COURIER_BYTES = 1024 * 1024, /* of one request, but for a record that is larger */
     COURIER_WAIT_MAX_MS = 30 * 1000,
 };
 
@@ -35,6 +37,7 @@ struct courier {
     struct slice stream, stream_arn;
     struct random random;
     struct loop *loop;
+    struct proxy proxy;
     struct http *http;
     struct client *client;
 
@@ -128,11 +131,18 @@ static void make_key(struct courier *c, const struct parcel *p, struct key *ret)
         key_random(&c->random, ret);
 }
 
+/* How large a record may be, with its key.  A stream may take up to a whole request (its
+ * MaxRecordSizeInKiB): whether this one does, it says itself. */
+static uint64_t record_max(const struct courier *c)
+{
+    return c->service == &kinesis_service ? c->service->bytes_max : c->service->record_max;
+}
+
 const char *courier_refuses(const struct courier *c, size_t key_len, size_t record_len)
 {
     size_t key = c->service->key_units_max == 0 ? 0 : key_len > 0 ? key_len : KEY_RANDOM_LEN;
 
-    return record_len > c->service->record_max || key > c->service->record_max - record_len
+    return record_len > record_max(c) || key > record_max(c) - record_len
                ? "is larger than a record may be"
                : NULL;
 }
@@ -171,7 +181,7 @@ static int send_once(struct courier *c, struct parcel *parcels, size_t count)
 {
     const struct batch_limits limits = {
         .records = c->service->records_max,
-        .bytes = MAX(c->service->record_max, (uint64_t)COURIER_BYTES),
+        .bytes = record_max(c),
         .key_json_max = c->service->key_units_max > 0 ? KEY_JSON_MAX : 0,
     };
     int r = batch_init(&c->batch, c->service, &limits, c->stream, c->stream_arn);
@@ -258,7 +268,7 @@ static int send_halves(struct courier *c, struct parcel *parcels, size_t count,
 /* How many of the parcels go into one request. */
 static size_t measure(const struct courier *c, const struct parcel *parcels, size_t count)
 {
-    uint64_t bytes = 0, limit = MAX(c->service->record_max, (uint64_t)COURIER_BYTES);
+    uint64_t bytes = 0;
     size_t records = 0, i;
 
     for (i = 0; i < count; i++) {
@@ -269,7 +279,7 @@ static size_t measure(const struct courier *c, const struct parcel *parcels, siz
         if (c->service->key_units_max > 0)
             size += parcels[i].key.len > 0 ? MIN(parcels[i].key.len, (size_t)KEY_BYTES_MAX)
                                            : (size_t)KEY_RANDOM_LEN;
-        if (records == c->service->records_max || size > limit - bytes)
+        if (records == c->service->records_max || (records > 0 && bytes + size > COURIER_BYTES))
             break;
         records++;
         bytes += size;
@@ -319,8 +329,8 @@ static int find_endpoint(const struct courier *c, const struct config *config, s
 
 static int make_client(struct courier *c, const struct config *config)
 {
-    const struct http_settings http = {.ca_file = config->tls.ca_file,
-                                       .user_agent = KINETAIL_AGENT};
+    const struct http_settings http = {
+        .ca_file = config->tls.ca_file, .user_agent = KINETAIL_AGENT, .proxy = &c->proxy};
     const struct creds configured = {
         .access_key_id = slice_of(config->credentials.access_key_id),
         .secret_access_key = slice_of(config->credentials.secret_access_key),
@@ -328,10 +338,15 @@ static int make_client(struct courier *c, const struct config *config)
     };
     struct client_settings settings = {.region = slice_of(config->region),
                                        .service = slice_of(c->service->signing_name)};
+    char proxy_why[PROXY_WHY_SIZE];
     struct creds found;
     const char *why;
     int r;
 
+    if (proxy_find(config->proxy.url, config->proxy.no_proxy, &c->proxy, proxy_why) < 0) {
+        log_error("proxy: %s", proxy_why);
+        return -EINVAL;
+    }
     if (creds_find(&configured, &found, &why) < 0) {
         log_error("credentials: %s", why);
         return -ENOKEY;
