@@ -109,6 +109,7 @@ static int append_letter(struct buf *to, const struct dead_letter *l, uint32_t s
         (r = append_member(to, "reason", l->reason)) < 0 ||
         (l->key.len > 0 && (r = append_member(to, "key", l->key)) < 0) ||
         (l->unredacted && (r = buf_append(to, SLICE(",\"unredacted\":true"))) < 0) ||
+        (l->cut && (r = buf_append(to, SLICE(",\"cut\":true"))) < 0) ||
         (r = buf_append(to, SLICE(",\"record_base64\":\""))) < 0 ||
         (r = append_base64(to, l->record)) < 0 || (r = buf_append_char(to, '"')) < 0)
         return r;
@@ -301,6 +302,7 @@ enum letter_member {
     LETTER_NEEDED, /* from here on they may be missing */
     LETTER_KEY = LETTER_NEEDED,
     LETTER_UNREDACTED,
+    LETTER_CUT,
 };
 
 static const struct {
@@ -316,6 +318,7 @@ static const struct {
     [LETTER_RECORD] = {SLICE("record_base64"), JSON_STRING},
     [LETTER_KEY] = {SLICE("key"), JSON_STRING},
     [LETTER_UNREDACTED] = {SLICE("unredacted"), JSON_TRUE},
+    [LETTER_CUT] = {SLICE("cut"), JSON_TRUE},
 };
 
 static bool read_member(enum letter_member member, struct slice raw, struct dead_found *f)
@@ -342,6 +345,9 @@ static bool read_member(enum letter_member member, struct slice raw, struct dead
         return read_text(raw, &f->text, &f->letter.key);
     case LETTER_UNREDACTED:
         f->letter.unredacted = true;
+        return true;
+    case LETTER_CUT:
+        f->letter.cut = true;
         return true;
     }
     return false;

@@ -16,12 +16,12 @@
  *
  *     {"kinetail_dead":1,"segment":7,"seed":"5f0c1a2b","crc32c":"…"}
  *     {"time":"2026-11-21T14:08:33.120Z","flow":"web","file":"/var/log/a.log","offset":0,"end":57,
- *      "reason":"does not match","key":"a","unredacted":true,"record_base64":"…","crc32c":"…"}
+ *      "reason":"does not match","key":"a","unredacted":true,"cut":true,"record_base64":"…","crc32c":"…"}
  *
  * (one line in the file).  1 is the format.  `time` is when the letter was put; `offset` and `end` are
- * where its event begins in the file and where the next one does.  `key`, the partition key, and
- * `unredacted` may be missing; a letter that is `unredacted` holds what was to be hidden, and must not
- * be sent as it is.  A name that is no UTF-8 has U+FFFD in it.  The crc32c, eight hexadecimal digits,
+ * where its event begins in the file and where the next one does.  `key`, the partition key,
+ * `unredacted` and `cut` may be missing; a letter that is `unredacted` holds what was to be hidden, and
+ * one that is `cut` only the beginning of its record: they must not be sent as they are.  A name that is no UTF-8 has U+FFFD in it.  The crc32c, eight hexadecimal digits,
  * always the last member, is that of the line's bytes before `,"crc32c"`, begun with the seed (the
  * header's with 0), so that a stale block cannot pass for a letter.  A reader passes over members that
  * it does not know: there may be more of them in the same format.
@@ -60,6 +60,7 @@ struct dead_letter {
     struct slice reason, record;
     struct slice key; /* the partition key; empty: none */
     bool unredacted;  /* it holds what was to be hidden */
+    bool cut;         /* the record is only the beginning of what it should be */
 };
 
 /* What was found at the start. */

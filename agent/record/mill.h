@@ -129,6 +129,7 @@ struct mill_piece {
     const struct key *key;            /* SEND */
     uint32_t events;                  /* how many are in it */
     bool with_carry;                  /* the carry is in it */
+    bool cut;                         /* it is only the beginning of a line */
     const struct fields *fields;      /* of the event, or NULL */
     const struct mill_notice *notice; /* what there is to say of it; NULL for several events */
 };

@@ -180,6 +180,7 @@ int mill_emit(struct run *run, struct slice record, enum recipe_verdict verdict,
         .key = &m->key,
         .events = 1,
         .with_carry = run->event.with_carry,
+        .cut = run->event.cut,
         .fields = fields,
         .notice = &run->event.notice,
     };

@@ -94,6 +94,7 @@ static bool flow_set_aside(struct visit *v, const struct mill_piece *p)
         .reason = slice_of(p->reason),
         .record = p->record,
         .unredacted = recipe_reason_is_unredacted(slice_of(p->reason)),
+        .cut = p->cut,
     };
     struct extent *e = visit_extent(v, f->fills--);
 

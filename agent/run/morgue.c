@@ -177,6 +177,7 @@ bool morgue_put(struct morgue *m, const struct dead_letter *letter, struct morgu
         r = dead_put(m->dead, letter);
     if (r == -EMSGSIZE) {
         cut.record.len = MIN(cut.record.len, (size_t)MORGUE_CUT);
+        cut.cut = true;
         r = dead_put(m->dead, &cut);
     }
     if (r < 0) {

@@ -234,6 +234,8 @@ static const char *find_obstacle(const struct retry *t, const struct queue_item 
     if (item->unredacted)
         return "holds what was to be hidden, as redaction gave up on it: it must not be sent as "
                "it is";
+    if (item->cut)
+        return "is only the beginning of its line, which was longer than a record may be";
     return courier_refuses(t->courier, item->key.len, item->record.len + wants_newline(t, item));
 }
 

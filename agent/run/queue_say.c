@@ -150,7 +150,8 @@ static int say_json(struct queue_command *c, enum queue_kind kind, const char *d
         return r;
     if (kind == QUEUE_DEAD && (r = queue_json_text(b, "reason", i->reason)) < 0)
         return r;
-    if (i->unredacted && (r = buf_append(b, SLICE(",\"unredacted\":true"))) < 0)
+    if ((i->unredacted && (r = buf_append(b, SLICE(",\"unredacted\":true"))) < 0) ||
+        (i->cut && (r = buf_append(b, SLICE(",\"cut\":true"))) < 0))
         return r;
     if ((i->key.len > 0 && (r = queue_json_text(b, "key", i->key)) < 0) ||
         (utf8_valid(i->record) && (r = queue_json_text(b, "record", i->record)) < 0) ||
@@ -183,6 +184,8 @@ static int say_text(struct queue_command *c, const struct queue_item *i)
         (r = buf_printf(b, " bytes %" PRIu64 " to %" PRIu64 "\n", i->offset, i->end)) < 0)
         return r;
     if (i->reason.len > 0 && (r = append_row(b, "reason", i->reason)) < 0)
+        return r;
+    if (i->cut && (r = append_row(b, "note", SLICE("only its beginning is kept here"))) < 0)
         return r;
     if (i->key.len > 0 && (r = append_row(b, "key", i->key)) < 0)
         return r;

@@ -341,6 +341,7 @@ static int next_letter(struct queue_store *s, struct queue_item *ret)
     ret->reason = item.letter->reason;
     ret->key = item.letter->key;
     ret->record = item.letter->record;
+    ret->cut = item.letter->cut;
     /* Letters of earlier versions do not say it themselves. */
     ret->unredacted = item.letter->unredacted || recipe_reason_is_unredacted(item.letter->reason);
     return 1;

@@ -38,7 +38,7 @@ struct queue_item {
     struct slice reason; /* empty in a spool */
     struct slice key;    /* empty: none */
     struct slice record;
-    bool unredacted;
+    bool unredacted, cut; /* as of dead_letter */
 
     struct letters_place letter; /* for queue_store_mark: of a dead letter … */
     uint64_t serial;             /* … and of the spool: of the frame that it is in */

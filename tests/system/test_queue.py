@@ -401,13 +401,28 @@ def test_halved_until_the_culprit_stands_alone(aside, agent, told, endpoint):
 
 
 @keeps
-def test_larger_than_a_record_stays(logs, agent, told, endpoint):
-    agent.configure(flow(logs / "*.log", on_oversize="dead")).start()
-    (logs / "a.log").write_bytes(b"x" * 1_500_000 + b"\n")
-    eventually(lambda: told("show"), what="the letter", alive=agent.alive)
+def test_larger_than_a_record_stays(logs, agent, queue, told, endpoint):
+    """Whether it takes larger ones, a stream says itself; of a delivery stream it is known.  And what is
+    only the beginning of a line is not sent as if it were all of it."""
+    grows = {"on_oversize": "dead", "parse": {"format": "csv", "fields": ["text"]}}
+    agent.configure(flow(logs / "*.log", **grows),
+                    flow(logs / "*.log", "g", delivery_stream="d1", **grows)).start()
+    (logs / "a.log").write_bytes(b"\\" * 700_000 + b"\n")
+    eventually(lambda: len(told("show")) == 2, what="the letters", alive=agent.alive)
     kept, done = told("retry", "--dead", "s1", "--apply", status=1)
-    assert kept["reason"] == "is larger than a record may be" and done["stay"] == 1
-    assert arrived_now(endpoint) == []
+    assert kept["outcome"] == "refused" and "InvalidArgumentException" in kept["reason"]
+    assert (done["refused"], done["stay"]) == (1, 0)
+    kept, done = told("retry", "--dead", "firehose:d1", "--apply", status=1)
+    assert (kept["outcome"], kept["reason"]) == ("stays", "is larger than a record may be")
+    queue("drop", "--dead", "s1", "--apply")
+    queue("drop", "--dead", "firehose:d1", "--apply")
+    (logs / "b.log").write_bytes(b"x" * 1_500_000 + b"\n")
+    eventually(lambda: len(told("show")) == 2, what="the letters", alive=agent.alive)
+    assert told("show", "s1")[0]["cut"] is True
+    kept, done = told("retry", "--dead", "s1", "--apply", status=1)
+    assert (kept["outcome"], kept["reason"]) == \
+        ("stays", "is only the beginning of its line, which was longer than a record may be")
+    assert max(map(len, arrived_now(endpoint, "s1", "d1")), default=0) < 10
 
 
 @pytest.mark.long

@@ -273,7 +273,7 @@ static void test_format(void **state)
     static const char want[] =
         "{\"time\":\"2026-11-21T14:08:33.120Z\",\"flow\":\"w\\\"b\",\"file\":\"/l\xef\xbf\xbd\\n\","
         "\"offset\":0,\"end\":18446744073709551615,\"reason\":\"why\",\"key\":\"k\\\"\","
-        "\"unredacted\":true,"
+        "\"unredacted\":true,\"cut\":true,"
         "\"record_base64\":\"AP8K\"";
     struct dead_letter l = {.wall_ms = INT64_C(1795270113120),
                             .flow = SLICE("w\"b"),
@@ -282,6 +282,7 @@ static void test_format(void **state)
                             .reason = SLICE("why"),
                             .key = SLICE("k\""),
                             .unredacted = true,
+                            .cut = true,
                             .record = SLICE("\0\xff\n")};
     struct dead_found found;
     enum dead_line line;
@@ -298,7 +299,7 @@ static void test_format(void **state)
     l.wall_ms = -1;
     l.record = SLICE("");
     l.flow = l.key = (struct slice){NULL, 0};
-    l.unredacted = false;
+    l.unredacted = l.cut = false;
     assert_int_equal(dead_put(d, &l), 0);
     assert_int_equal(job(d), 0);
     dead_close(d);
@@ -318,12 +319,13 @@ static void test_format(void **state)
     assert_true(slice_equal(found.letter.reason, SLICE("why")));
     assert_true(slice_equal(found.letter.record, SLICE("\0\xff\n")));
     assert_true(found.letter.offset == 0 && found.letter.end == UINT64_MAX);
-    assert_true(slice_equal(found.letter.key, SLICE("k\"")) && found.letter.unredacted);
+    assert_true(slice_equal(found.letter.key, SLICE("k\"")) && found.letter.unredacted &&
+                found.letter.cut);
     assert_true(found.letter.wall_ms == INT64_C(1795270113120));
     assert_true(dead_next(&rest, seed, &line, &found) && line == DEAD_LINE_LETTER);
     assert_true(slice_equal(found.time, SLICE("1969-12-31T23:59:59.999Z")));
     assert_true(found.letter.record.len == 0 && found.letter.flow.len == 0);
-    assert_true(found.letter.key.len == 0 && !found.letter.unredacted);
+    assert_true(found.letter.key.len == 0 && !found.letter.unredacted && !found.letter.cut);
     assert_int_equal(found.letter.wall_ms, -1);
     assert_false(dead_next(&rest, seed, &line, &found));
 
