@@ -91,6 +91,8 @@ const char *judge_ca_file(const char *text)
         return "is not a file; give the path of a file with certificates in PEM form";
     if (eaccess(text, R_OK) < 0)
         return "cannot be read; make it readable for the user that kinetail runs as";
+    if (st.st_size == 0)
+        return "is empty; give a file with certificates in PEM form";
     return NULL;
 }
 

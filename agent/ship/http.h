@@ -21,8 +21,6 @@
  *     name, proxy, TCP and TLS    15 s in all.  The resolver asks the next name server after 5 s: with
  *                                 less than 10 s, one dead server at the top of resolv.conf would
  *                                 mean no connection ever; this stands two.
- *     bytes nobody acknowledges   15 s (TCP_USER_TIMEOUT): the way is gone, or who was at its end.  A
- *                                 line that loses half of all packets is heard of more often.
  *     still, or nearly            30 s below 1 kB/s, the wait for the answer included: the service
  *                                 answers within seconds, or never.  A call that moves a byte a second
  *                                 would otherwise keep its batch for the whole timeout.
@@ -41,7 +39,6 @@ enum {
     HTTP_ANSWER_MAX = 1024 * 1024, /* ours; a PutRecords answer to 500 records has about 80 kB */
     HTTP_HEADERS_BYTES_MAX = 64 * 1024, /* of one answer; AWS's have 500 bytes */
     HTTP_CONNECT_TIMEOUT_MS = 15 * 1000,
-    HTTP_UNHEARD_MS = 15 * 1000,
     HTTP_STILL_BYTES = 1024,
     HTTP_STILL_S = 30,
 
