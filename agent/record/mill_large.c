@@ -148,23 +148,30 @@ static int send_parts(struct run *run, struct slice text, bool ends, const char 
     return 0;
 }
 
-/* `begin`: where the record begins in the file; `measure`: what a record could be when its first part
- * was made.  It is part of the name: made again after a restart, when the stream takes other records,
- * the parts are others, too, and must not be put together with those that are out. */
-static int split(struct run *run, struct slice text, bool ends, uint64_t begin, uint64_t measure,
-                 uint32_t *number)
+/* Names the parts, and gives them one key.  `begin`: where the record begins in the file; `measure`: what
+ * a record could be when its first part was made.  It is part of the name: made again after a restart,
+ * when the stream takes other records, the parts are others, too, and must not be put together with
+ * those that are out.  `whole`: all of the record is seen at once; else its key is not known any more
+ * when its later parts are made, and is always the name. */
+static void name_parts(struct run *run, uint64_t begin, uint64_t measure, bool whole,
+                       char id[PART_ID_SIZE])
 {
     struct mill *m = run->mill;
     const struct mill_settings *s = &m->settings;
-    char id[PART_ID_SIZE];
-    int r;
+    bool from_text = s->key == MILL_KEY_FIELD || s->key == MILL_KEY_REGEX;
 
     (void)snprintf(
-        id, sizeof id, "%016" PRIx64 "-%" PRIu64,
+        id, PART_ID_SIZE, "%016" PRIx64 "-%" PRIu64,
         digest_hash64(s->digest, run->in->place.file) ^ s->seed ^ (measure << MEASURE_AT), begin);
-    if (s->key != MILL_KEY_NONE &&
-        (s->key == MILL_KEY_RANDOM || s->key == MILL_KEY_HASH || m->key.json_len == 0))
+    if (s->key == MILL_KEY_RANDOM || s->key == MILL_KEY_HASH ||
+        (from_text && (!whole || m->key.json_len == 0)))
         key_of_text(slice_of(id), &m->key);
+}
+
+static int split(struct run *run, struct slice text, bool ends, const char *id, uint32_t *number)
+{
+    int r;
+
     run->keyed = true;
     r = send_parts(run, text, ends, id, number);
     run->keyed = false;
@@ -202,13 +209,24 @@ static bool ends_in_half_pair(enum encoding e, struct slice raw)
            ((unsigned char)raw.ptr[raw.len - (e == ENCODING_UTF16LE ? 1 : 2)] & 0xfc) == 0xd8;
 }
 
+/* What fills a part: the little that would be left of what can be seen at once is left for the next. */
+static struct slice one_part(const struct run *run, struct slice text)
+{
+    const struct mill *m = run->mill;
+    size_t max = mill_fill_max(m, run->record_max, m->key.len) - m->settings.newline;
+
+    return slice_first(text, utf8_cut(text, fitting(text, max - PART_FRAME)));
+}
+
 /* Leaves a character at the end that is not all there to the next part. */
 static struct slice leave_half(struct run *run, struct slice text)
 {
     enum encoding e = run->mill->settings.encoding;
 
     if (e == ENCODING_UTF8) {
-        text = without_half(text);
+        struct slice full = one_part(run, text);
+
+        text = full.len > 0 && full.len < text.len ? full : without_half(text);
         run->raw.text.len = text.len;
     } else if (ends_in_half_pair(e, run->raw.text)) {
         run->raw.text.len -= 2;
@@ -225,17 +243,19 @@ int mill_next_part(struct run *run, struct slice text)
     uint32_t number = state->line_parts;
     bool ends = !run->event.cut ||
                 run->raw.text.len + newline_len >= in->line_end - in->offset - run->raw.passed;
+    char id[PART_ID_SIZE];
     int r;
 
     if (number == 0) {
         state->line_begin = run->event.offset;
         state->line_measure = run->record_max;
     }
+    name_parts(run, state->line_begin, state->line_measure, false, id);
     if (!ends) {
         text = leave_half(run, text);
         run->event.end = in->offset + run->raw.passed + run->raw.text.len;
     }
-    r = split(run, text, ends, state->line_begin, state->line_measure, &number);
+    r = split(run, text, ends, id, &number);
     if (r < 0)
         return r;
     state->line_parts = ends ? 0 : number;
@@ -249,6 +269,7 @@ int mill_too_large(struct run *run, const struct recipe_result *result)
     const struct mill_settings *s = &run->mill->settings;
     enum mill_oversize what = s->oversize;
     struct slice record = result->record;
+    char id[PART_ID_SIZE];
     uint32_t number = 0;
 
     /* What is to be hidden in a line might lie across two parts of it. */
@@ -263,7 +284,8 @@ int mill_too_large(struct run *run, const struct recipe_result *result)
             return mill_next_part(run, result->text);
         if (s->newline && slice_ends_with(record, SLICE("\n")))
             record.len--; /* each part has one of its own */
-        return split(run, record, true, run->event.offset, run->record_max, &number);
+        name_parts(run, run->event.offset, run->record_max, true, id);
+        return split(run, record, true, id, &number);
     case MILL_TRUNCATE:
         break;
     }

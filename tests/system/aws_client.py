@@ -1,6 +1,7 @@
 """A real AWS client (boto3) for the tests: runs in the venv of third_party.sh, as a program.
 
     aws_client.py URL create STREAM SHARDS         creates the stream and waits until it is there
+    aws_client.py URL enlarge STREAM KIB           lets its records have so many KiB
     aws_client.py URL read STREAM COUNT FILE       reads the stream from its beginning till COUNT
                                                    records are there; FILE as the oracle reads it
     aws_client.py URL deliver STREAM BUCKET        creates a bucket, and a delivery stream into it
@@ -32,6 +33,15 @@ def client(name, url):
 def create(url, stream, shards):
     kinesis = client("kinesis", url)
     kinesis.create_stream(StreamName=stream, ShardCount=int(shards))
+    kinesis.get_waiter("stream_exists").wait(
+        StreamName=stream, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+
+
+def enlarge(url, stream, kib):
+    kinesis = client("kinesis", url)
+    arn = kinesis.describe_stream_summary(
+        StreamName=stream)["StreamDescriptionSummary"]["StreamARN"]
+    kinesis.update_max_record_size(StreamARN=arn, MaxRecordSizeInKiB=int(kib))
     kinesis.get_waiter("stream_exists").wait(
         StreamName=stream, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
 
@@ -87,5 +97,5 @@ def user(url, name):
 
 
 if __name__ == "__main__":
-    {"create": create, "read": read, "deliver": deliver, "fetch": fetch,
+    {"create": create, "enlarge": enlarge, "read": read, "deliver": deliver, "fetch": fetch,
      "user": user}[sys.argv[2]](sys.argv[1], *sys.argv[3:])
