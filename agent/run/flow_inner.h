@@ -181,6 +181,9 @@ void flow_leave_limits(struct flow *f);
  * or nothing can be delivered anyway. */
 bool flow_limit_may_rise(const struct flow *f);
 
+/* A record of this size was refused: the stream may take smaller ones than it said. */
+void flow_doubt_limit(const struct flow *f, uint64_t size);
+
 /* How long a line of `t` may be that is read whole now. */
 size_t flow_line_max(const struct flow *f, const struct tracked *t);
 

@@ -45,6 +45,7 @@ bool flow_bury(void *user, const struct batch *b, uint32_t index, struct slice c
 
     (void)snprintf(reason, sizeof reason, "%.*s: %.*s", SLICE_ARG(code), SLICE_ARG(message));
     letter.reason = slice_of(reason);
+    flow_doubt_limit(f, e->size);
     buf_init(&text, LEAVE_RECORD_MAX);
     if (batch_record(b, index, &text, &letter.record, &key) == 0)
         put = morgue_put(f->place.destination->morgue, &letter, &f->dead, e->owner);

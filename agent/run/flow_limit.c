@@ -74,6 +74,12 @@ bool flow_limit_may_rise(const struct flow *f)
     return summary_tries(s) < FLOW_HOLD_TRIES || deliver_stats(f->deliver)->requests_ok == 0;
 }
 
+void flow_doubt_limit(const struct flow *f, uint64_t size)
+{
+    if (f->place.destination->summary != NULL && size > SUMMARY_RECORD_MIN)
+        summary_doubt(f->place.destination->summary);
+}
+
 size_t flow_line_max(const struct flow *f, const struct tracked *t)
 {
     return t->at == t->source->at.offset ? mill_record_max(f->mill, &t->mill)

@@ -347,6 +347,7 @@ struct assembly {
     bool whole, newline, keyless;
     unsigned parts;
     uint64_t end, refuse;
+    size_t record_max; /* 0: RECORD_MAX */
     struct random random;
 };
 
@@ -361,7 +362,7 @@ static bool take_part(void *user, const struct mill_piece *p)
 
     if (a->refuse != 0 && random_below(&a->random, 3) == 0)
         return false;
-    assert_true(p->record.len + p->key->len <= RECORD_MAX);
+    assert_true(p->record.len + p->key->len <= MAX(a->record_max, (size_t)RECORD_MAX));
     assert_int_equal(p->verdict, RECIPE_SEND);
     if (a->newline) {
         assert_true(slice_ends_with(record, SLICE("\n")));
@@ -444,6 +445,19 @@ static void send_long(struct works *w, struct slice file, size_t plain_from, str
     assert_int_equal(at.line_parts, 0);
 }
 
+struct collected {
+    size_t records, longest;
+};
+
+static bool collect(void *user, const struct mill_piece *p)
+{
+    struct collected *c = user;
+
+    c->records++;
+    c->longest = MAX(c->longest, p->record.len);
+    return true;
+}
+
 enum texture { ASCII, UMLAUTS, EMOJI, CONTROLS, QUOTES, NOISE, ZEROS, TEXTURES };
 
 static size_t weave(enum texture t, size_t len, char *to)
@@ -523,6 +537,102 @@ static void parts_are_a_line_again(void **state)
                 }
         close_works(&w);
     }
+}
+
+/* What a record may be changes between any two visits, while parts are refused for want of room: they are
+ * those of one line all the same. */
+static void parts_outlive_another_limit(void **state)
+{
+    static const struct spec specs[] = {
+        {.oversize = MILL_SPLIT},
+        {.oversize = MILL_SPLIT, .newline = true, .key = MILL_KEY_REGEX, .key_pattern = "(.)"},
+        {.oversize = MILL_SPLIT, .key = MILL_KEY_CONST, .key_text = "k", .join_bytes = 500},
+    };
+    static const size_t limits[] = {RECORD_MAX, RECORD_MAX + 1, RECORD_MAX + RECORD_MAX / 2,
+                                    3 * RECORD_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(specs); i++)
+        for (enum texture t = 0; t < TEXTURES; t++)
+            for (uint64_t seed = 1; seed <= 40; seed++) {
+                size_t len = 4 * RECORD_MAX + (size_t)seed;
+                struct slice file = {memory, weave(t, len, memory) + 1};
+                struct mill_state at = {0};
+                struct mill_report report;
+                struct assembly a;
+                struct works w;
+
+                memory[len] = '\n';
+                open_works(&w, &specs[i]);
+                begin_assembly(&a, &specs[i], seed);
+                for (uint64_t offset = 0; offset < file.len; offset = report.offset) {
+                    const struct mill_events events = {take_part, say_nothing, &a};
+                    struct slice rest = slice_from(file, (size_t)offset);
+                    size_t most;
+                    bool plain;
+
+                    mill_set_record_max(w.mill, limits[random_below(&a.random, 4)]);
+                    most = a.record_max = mill_record_max(w.mill, &at);
+                    plain = rest.len <= most + 1;
+                    const struct mill_input in = {
+                        .text = plain ? rest : slice_first(rest, most),
+                        .offset = offset,
+                        .cut = !plain,
+                        .line_end = file.len,
+                        .place = {.file = SLICE("/a.log")},
+                    };
+
+                    assert_int_equal(mill_run(w.mill, &in, &at, &events, &report), 0);
+                    assert_true(report.end == MILL_ALL || report.end == MILL_FULL);
+                }
+                end_assembly(&a, slice_first(file, len));
+                close_works(&w);
+            }
+}
+
+/* A record that is too large waits while the limit may rise; what is before it does not; and when it has
+ * risen, or will not, it is a record. */
+static void what_is_too_large_can_wait(void **state)
+{
+    static const struct spec specs[] = {
+        {.oversize = MILL_TRUNCATE},
+        {.oversize = MILL_DEAD, .join_bytes = 500},
+        {.oversize = MILL_SPLIT, .json = true},
+        {.oversize = MILL_SPLIT, .start = "^\\S"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(specs); i++)
+        for (int rises = 0; rises <= 1; rises++) {
+            struct slice file = {memory, 2 + RECORD_MAX + 1};
+            struct mill_input in = {.text = file, .flush = true, .hold_large = true};
+            struct collected c = {0};
+            const struct mill_events events = {collect, say_nothing, &c};
+            struct mill_state at = {0};
+            struct mill_report report;
+            struct works w;
+
+            open_works(&w, &specs[i]);
+            (void)weave(ASCII, file.len, memory);
+            memory[1] = memory[file.len - 1] = '\n';
+            for (int again = 0; again < 3; again++) {
+                assert_int_equal(mill_run(w.mill, &in, &at, &events, &report), 0);
+                assert_int_equal(report.end, MILL_HELD);
+                assert_int_equal(report.offset, 2);
+                assert_int_equal(c.records, 1);
+                in.offset = report.offset;
+                in.text = slice_from(file, 2);
+            }
+            if (rises)
+                mill_set_record_max(w.mill, 3 * RECORD_MAX);
+            in.hold_large = rises;
+            assert_int_equal(mill_run(w.mill, &in, &at, &events, &report), 0);
+            assert_int_equal(report.end, MILL_ALL);
+            assert_int_equal(report.offset, file.len);
+            assert_true(rises ? c.records == 2 && c.longest >= RECORD_MAX
+                              : c.records >= 2 && c.longest <= RECORD_MAX + 1);
+            close_works(&w);
+        }
 }
 
 /* The line comes as UTF-16: a pair of surrogates may lie across two pieces. */
@@ -903,6 +1013,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stories_are_told),
         cmocka_unit_test(parts_are_a_line_again),
+        cmocka_unit_test(parts_outlive_another_limit),
+        cmocka_unit_test(what_is_too_large_can_wait),
         cmocka_unit_test(parts_of_utf16),
         cmocka_unit_test(a_long_line_is_cut),
         cmocka_unit_test(a_long_record_of_json_is_cut),

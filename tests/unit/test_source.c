@@ -458,6 +458,67 @@ static void test_behind(void **state)
     reader_done(&r);
 }
 
+/* The limit changes between reads: a line that was too long, and was searched for its end, is read whole;
+ * one that is too long now is cut. */
+static void test_limit(void **state)
+{
+    enum { LEN = 5 * CHUNK, ROOM = 10 * CHUNK };
+    struct source_chunk chunk;
+    struct source s;
+    struct buf text;
+    struct reader r;
+
+    (void)state;
+    buf_init(&text, 4 << 20);
+    assert_int_equal(reader_init(&r, digest, ROOM), 0);
+    for (int seen = 0; seen <= 6; seen++) {
+        int news = SOURCE_MORE;
+
+        source_begin(&s);
+        buf_reset(&text);
+        append_letters(&text, LEN, 1);
+        put(&s, buf_slice(&text), 0);
+        reader_limit(&r, CHUNK);
+        for (int i = 0; i < seen && news == SOURCE_MORE; i++)
+            news = source_read(&s, &r, false, 0, &chunk); /* it has no end yet */
+        if (news == SOURCE_END)
+            assert_int_equal(chunk.text.len, 0);
+        reader_limit(&r, LEN);
+        assert_int_equal(buf_append(&text, SLICE("\nabc\n")), 0);
+        put(&s, slice_from(buf_slice(&text), LEN), LEN);
+        do
+            news = source_read(&s, &r, false, 0, &chunk);
+        while (news == SOURCE_MORE);
+        assert_int_equal(news, SOURCE_LINES);
+        assert_true(chunk.text.len >= LEN + 1);
+        assert_memory_equal(chunk.text.ptr, text.ptr, chunk.text.len);
+        assert_int_equal(chunk.end, chunk.text.len);
+
+        /* It was not taken, and the limit is lower again. */
+        reader_limit(&r, LEN - 1);
+        do
+            news = source_read(&s, &r, false, 0, &chunk);
+        while (news == SOURCE_MORE);
+        assert_int_equal(news, SOURCE_LONG);
+        assert_int_equal(chunk.text.len, LEN - 1);
+        assert_int_equal(chunk.end, LEN + 1);
+        source_end(&s);
+    }
+
+    /* What long lines took can be given back, and what is read then is as before. */
+    assert_true(reader_excess(&r) > LEN - 2 * CHUNK);
+    reader_trim(&r);
+    assert_int_equal(reader_excess(&r), 0);
+    source_begin(&s);
+    put(&s, buf_slice(&text), 0);
+    reader_limit(&r, ROOM);
+    assert_int_equal(source_read(&s, &r, false, ROOM, &chunk), SOURCE_LINES);
+    assert_true(slice_equal(chunk.text, buf_slice(&text)));
+    source_end(&s);
+    buf_done(&text);
+    reader_done(&r);
+}
+
 /* --- UTF-16 --- */
 
 /* ASCII as units of two bytes; `@` stands for U+0A0A, which has the byte 0x0A twice. */
@@ -708,17 +769,12 @@ static void test_utf16_truncation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_long),
-        cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_identity),
-        cmocka_unit_test(test_last_line),
-        cmocka_unit_test(test_behind),
-        cmocka_unit_test(test_utf16_steps),
-        cmocka_unit_test(test_utf16_long),
-        cmocka_unit_test(test_utf16_long_half),
-        cmocka_unit_test(test_utf16_last_line),
-        cmocka_unit_test(test_utf16_truncation),
+        cmocka_unit_test(test_steps),           cmocka_unit_test(test_long),
+        cmocka_unit_test(test_truncation),      cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_last_line),       cmocka_unit_test(test_behind),
+        cmocka_unit_test(test_limit),           cmocka_unit_test(test_utf16_steps),
+        cmocka_unit_test(test_utf16_long),      cmocka_unit_test(test_utf16_long_half),
+        cmocka_unit_test(test_utf16_last_line), cmocka_unit_test(test_utf16_truncation),
     };
     int failed;
 
