@@ -223,7 +223,7 @@ static void http_say_why(struct http_slot *s, CURLcode code, const struct http_e
 
 static void http_explain(struct http_slot *s, CURLcode code, struct http_answer *ret)
 {
-    struct http_ending e = {.code = code, .words = s->words};
+    struct http_ending e = {.code = (int)code, .words = s->words};
     struct http_trouble t;
 
     (void)curl_easy_getinfo(s->easy, CURLINFO_HTTP_CONNECTCODE, &e.connect_status);

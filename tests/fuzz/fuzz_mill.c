@@ -100,7 +100,7 @@ static struct mill_settings settings_of(const uint8_t *s)
         .header_lines = (s[0] >> 4 & 3) + (is_csv && s[0] & 64),
         .header_names = is_csv && s[0] & 64,
         .record_max = RECORD_MAX,
-        .key = (enum mill_key)(1 + s[4] % 5), /* not a random one */
+        .key = (enum mill_key)(1 + s[4] % MILL_KEY_NONE), /* not a random one */
         .key_text = SLICE("a.b"),
         .key_pattern = pattern_of(6),
         .join_bytes = s[5] & 1 ? 1 + s[6] % 60 : 0,
@@ -122,7 +122,7 @@ static bool is_json(struct slice record)
 }
 
 struct judge {
-    bool json, no_fallback;
+    bool json, no_fallback, keyless;
     size_t waste;
 };
 
@@ -132,7 +132,7 @@ static bool judge_take(void *user, const struct mill_piece *p)
 
     if (p->verdict == RECIPE_SEND) {
         assert(p->record.len + p->key->len <= RECORD_MAX);
-        assert(is_json(key_json(p->key)));
+        assert(j->keyless ? p->key->len + p->key->json_len == 0 : is_json(key_json(p->key)));
         if (j->json && p->events == 1 && p->fields != NULL)
             assert(is_json(p->record));
     }
@@ -154,7 +154,8 @@ static void tell(struct mill *mill, const struct mill_settings *s, struct slice 
                      .way = way,
                      .out = out,
                      /* one that is missing is random */
-                     .keys = s->key == MILL_KEY_HASH || s->key == MILL_KEY_FILE};
+                     .keys = s->key == MILL_KEY_HASH || s->key == MILL_KEY_FILE ||
+                             s->key == MILL_KEY_NONE};
 
     buf_reset(out);
     feed_all(&f);
@@ -220,7 +221,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
     }
     if (s.encoding == ENCODING_UTF8) {
-        struct judge j = {.json = json};
+        struct judge j = {.json = json, .keyless = s.key == MILL_KEY_NONE};
         struct mill_state at = {0};
         struct mill_report report;
         const struct mill_events events = {judge_take, judge_notice, &j};

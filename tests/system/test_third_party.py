@@ -147,7 +147,7 @@ def test_moto_checks_our_signature(place, logs, agent, server, oracle, quill):
 
     # A wrong secret: one clear message, and nothing arrives.
     wrong = secret[:-1] + ("b" if secret.endswith("a") else "a")
-    agent.configure(flow(logs / "*.log"), key_id=key_id, secret=wrong,
+    agent.configure(flow(logs / "*.log"), key_id=key_id, secret=wrong, spool={"limit": 0},
                     drain_timeout="200ms").start()
     quill(logs / "app.log", "first").write(100)
     line = agent.wait_log("SignatureDoesNotMatch")
@@ -167,8 +167,9 @@ def test_moto_checks_our_signature(place, logs, agent, server, oracle, quill):
     finally:
         other.abandon()
 
-    # The right one: all of it, the lines of before too.  One request at a time: moto gives two
-    # records one sequence number when it is asked twice at once, and forgets one of them.
+    # The right one: all of it, the lines of before too.  One request at a time, so none from the
+    # spool either: moto gives two records one sequence number when it is asked twice at once, and
+    # forgets one of them.
     agent.configure(flow(logs / "*.log", in_flight=1), key_id=key_id, secret=secret)
     agent.start()
     quill(logs / "app.log", "second").write(COUNT - 100)

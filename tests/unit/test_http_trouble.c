@@ -154,7 +154,8 @@ static void test_stories(void **state)
             (t.kind != NULL && strcmp(t.kind, s->kind) != 0))
             fail_msg("row %zu: %d, %s", i, t.error, t.kind != NULL ? t.kind : "none");
         if ((int)aws_error_class_of_status(kind, SLICE(""), 0) != s->class)
-            fail_msg("%s is of class %d", t.kind, (int)aws_error_class_of_status(kind, SLICE(""), 0));
+            fail_msg("%s is of class %d", t.kind,
+                     (int)aws_error_class_of_status(kind, SLICE(""), 0));
 
         /* A kind that aws_error does not know would be a request refused. */
         if (t.kind != NULL && aws_error_class(kind) == AWS_ERROR_REFUSED)
