@@ -183,3 +183,22 @@ def test_kill_in_the_middle(agent, logs, endpoint, oracle, writer, firehose, dic
     wait_until_delivered()
     agent.terminate()
     oracle.expect(duplicated=None)
+
+
+def test_what_was_spooled_is_sent_after_a_restart(agent, logs, endpoint, oracle, quill, firehose,
+                                                  wait_until_delivered):
+    """Records without a key come back from the disk as they went."""
+    agent.configure(firehose(), spool={"patience": "100ms"}, drain_timeout="500ms").start()
+    endpoint.stop()
+    quill(logs / "app.log").write(2000)
+    eventually(lambda: list((agent.state_dir / "spool").rglob("*")), what="a spool",
+               alive=agent.alive)
+    time.sleep(1)                               # all of it is read, and given up
+    agent.terminate()
+    (logs / "app.log").unlink()                 # what is on the disk is all there is
+    endpoint.start()
+    agent.start()
+    wait_until_delivered()
+    agent.terminate()
+    assert oracle.expect().delivered == 2000
+    assert (agent.state_dir / "spool" / "firehose:d1").is_dir()
