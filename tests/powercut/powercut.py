@@ -13,8 +13,8 @@ cut before it.  After the last one the agent may finish, and then:
     torn        records that are no line that was written: must be 0
 
 A line that was not durable may arrive or not.  Then it all begins anew with an agent whose fsync does
-nothing, and lines must be lost: a rig that does not see that sees nothing.  The agent's flow has from = "end",
-so that a forgotten checkpoint is not made good by reading all again.
+nothing, and lines must be lost: a rig that does not see that sees nothing.  The agent's flow has
+from = "end", so that a forgotten checkpoint is not made good by reading all again.
 """
 import argparse
 import contextlib
@@ -49,7 +49,8 @@ KERNEL_OPTIONS = ("console=ttyS1 quiet panic=-1 rdinit=/init mitigations=off nok
 RATE = 2000                             # lines a second
 BOOT_S = 120                            # the slowest machine has booted by then
 FIRST_S = 3                             # by then a first start is on disk
-DRAIN_S = 180
+DRAIN_S = 300
+QUIET_S = 45                            # longer than the agent's longest wait
 NOSYNC_CUTS = 10                        # after the others, to see that the rig sees
 FUSED = 0.7                             # of the cuts hit a moment with something in the cache
 PATIENCE = "200ms"                      # then what is not taken is spooled, and its file may go
@@ -169,8 +170,10 @@ class Machine:
 
 
 class Rig:
-    def __init__(self, arguments, place):
+    def __init__(self, arguments):
         self.arguments = arguments
+        place = arguments.place / ("nosync" if arguments.nosync else "sync")
+        place.mkdir(exist_ok=True)
         self.place = place
         self.dice = random.Random(arguments.seed)
         self.durable = {}
@@ -184,14 +187,14 @@ class Rig:
         for name in ("endpoint.records", "guest.err", "agent.err", "disk.sock"):
             (place / name).unlink(missing_ok=True)
         self.words = open(place / "words", "w", encoding="utf-8", buffering=1)
-        vmlinuz, modules = image.kernel(place)
+        vmlinuz, modules = image.kernel(arguments.place)
         shutil.copyfile(vmlinuz, place / "vmlinuz")
-        image.initramfs(place / "initramfs", place, modules, ROOT / "kinetail", self.config(),
+        image.initramfs(place / "initramfs", arguments.place, modules, ROOT / "kinetail", self.config(),
                         oracle._POOL)
         with open(place / "disk.img", "wb") as file:
             file.truncate(DISK_BYTES)
-        image.run("/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0",
-                  place / "disk.img")
+        image.run("/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", "-E",
+                  "lazy_itable_init=0,lazy_journal_init=0", place / "disk.img")
         self.disk = Disk(place / "disk.img", place / "disk.sock")
         self.endpoint = Endpoint(place)
         self.judge = Judge(self.endpoint.record_file)
@@ -226,7 +229,7 @@ class Rig:
             self.judge.odd.add(int(rest.split()[0], 16))
         elif word == "writing":
             self.found = True
-        elif word == "broken":
+        elif word == "broken" or (word == "ended" and rest != "0"):
             self.problems.append(line)
         return word
 
@@ -356,13 +359,13 @@ class Rig:
         machine.listen(BOOT_S, until="started")
         self.judge.wrote(dict(self.durable))
         deadline, quiet = time.monotonic() + DRAIN_S, 0
-        while self.judge.lost() and time.monotonic() < deadline and quiet < 20:
+        while self.judge.lost() and time.monotonic() < deadline and quiet < QUIET_S:
             before = self.judge.delivered
             machine.listen(1.0)
             self.judge.poll()
             quiet = 0 if self.judge.delivered > before else quiet + 1
         machine.say("\n")
-        machine.listen(BOOT_S, until="ended")
+        self.until(machine, "ended")
         self.after(machine, 1.0)
         image.run("/sbin/e2fsck", "-f", "-n", self.place / "disk.img")
 
@@ -408,12 +411,12 @@ class Rig:
 def phase(arguments, nosync, cuts):
     """A disk's whole life; tells whether it ended as it must."""
     arguments.nosync, arguments.cuts = nosync, cuts
-    rig = Rig(arguments, arguments.place)
+    rig = Rig(arguments)
     try:
         rig.run()
         return rig.verdict()
     except Broken as error:
-        print(f"powercut: {error}; what the agent said is in {rig.place / 'agent.err'}")
+        print(f"powercut: after {len(rig.seconds)} cuts: {error}; what the agent said is in {rig.place / 'agent.err'}")
         return False
     finally:
         rig.close()
