@@ -46,6 +46,7 @@ enum {
     POOL_START_MASK = 0xffff,
     LINE_MAX_BYTES = 8192, /* the longest payload is 6000 */
     LINES_AT_ONCE = 200,   /* after a stall: catch up gently */
+    LIVE_LINES = 1200,     /* of one life: where the agent starts slowly it still comes to an end */
     TICK_MS = 10,
     CLEAN_MS = 150,
     WAKE_MS = 20,
@@ -355,7 +356,7 @@ static int write_lines(const char *dir, const char *pool, unsigned cut, uint64_t
         int64_t due = (now - begin) * rate / 1000 - total;
         size_t len = 0;
 
-        for (int64_t n = 0; n < due && n < LINES_AT_ONCE; n++, total++)
+        for (int64_t n = 0; n < due && n < LINES_AT_ONCE && total < LIVE_LINES; n++, total++)
             len += line_make(&w, w.room + len);
         if (len > 1 && toss(&w) < HALF) { /* a line in two writes, as stdio does */
             size_t part = (size_t)between(&w, 1, (int64_t)len);
@@ -370,7 +371,7 @@ static int write_lines(const char *dir, const char *pool, unsigned cut, uint64_t
             writer_sync(&w);
             sync_at = now + between(&w, 10, 250);
         }
-        if (now >= rotate_at) {
+        if (now >= rotate_at && w.count > 0) {
             if (toss(&w) < HALF)
                 writer_sync(&w);
             writer_rotate(&w);

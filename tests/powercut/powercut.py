@@ -46,7 +46,7 @@ MEMORY = "256M"
 GUEST_PORT = 8000                       # where the guest's agent finds the endpoint, see init
 KERNEL_OPTIONS = ("console=ttyS1 quiet panic=-1 rdinit=/init mitigations=off nokaslr lsm= "
                   "cryptomgr.notests")  # nothing that we test, and a second of each boot
-RATE = 2000                             # lines a second
+RATE = 1200                             # lines a second, for the first second of each life
 BOOT_S = 120                            # the slowest machine has booted by then
 FIRST_S = 3                             # by then a first start is on disk
 DRAIN_S = 300
