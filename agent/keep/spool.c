@@ -268,7 +268,7 @@ static int write_parts(struct spool *s)
                 return r;
             g->ack_size += SPOOL_ACK_LEN;
             s->stats.bytes += SPOOL_ACK_LEN;
-            g->ack_unsynced = true;
+            spool_mark_acks(s, g, true);
         }
         p->pending = false;
         s->parts_pending--;

@@ -372,7 +372,7 @@ static bool look_at(struct spool *s, size_t index)
             note_error(s, r); /* costs duplicates */
 
         /* A run that was killed may have written them and not more. */
-        g->ack_unsynced = g->ack_size > 0 && !s->read_only;
+        spool_mark_acks(s, g, g->ack_size > 0 && !s->read_only);
         spool_count_in(s, g);
         g->ack_seen = 0; /* read again for the notes */
     }
