@@ -787,7 +787,11 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
         goto out;
     c->partial = report.partial = is_partial(&report);
     c->store = new_store(c->store);
-    r = write_snapshot(c, &c->text, c->store, c->generation, report.written_ns);
+
+    /* The first one of all knows nothing that is older than itself; without a word the file's time would
+     * count, which may come from a write that a power cut has taken back. */
+    r = write_snapshot(c, &c->text, c->store, c->generation,
+                       report.written_ns > 0 ? report.written_ns : now_ns());
     if (r < 0)
         goto out;
 
