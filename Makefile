@@ -140,7 +140,7 @@ $(BUILD)/sim/%: $(BUILD)/tests/sim/%.o $(BUILD)/tests/sim/world.o $(BUILD)/tests
 $(BUILD)/sim/crashes: $(BUILD)/tests/sim/crashes.o $(BUILD)/tests/sim/crash_model.o \
                       $(BUILD)/tests/sim/crashdisk.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
-	@$(LINK) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
+	@$(LINK) -Wl,--wrap=clock_gettime -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)

@@ -172,14 +172,27 @@ void model_check_checkpoint(struct story *s, struct checkpoint *c, enum floor fl
                         merged ? " with the spool's facts" : "", known);
 }
 
-void model_check_report(struct story *s, const struct checkpoint_report *report)
+void model_check_report(struct story *s, struct checkpoint *c,
+                        const struct checkpoint_report *report)
 {
     if (report->moved_aside > 0)
         story_violation(s, "%u generations were moved aside", report->moved_aside);
     if (s->stands && report->fresh)
         story_violation(s, "a start takes itself for the first one");
-    if (s->stands && s->news_ns > 0 && report->written_ns > s->news_ns)
+    if (!s->stands || s->unlooked)
+        return;
+    if (s->news_ns > 0 && report->written_ns > s->news_ns)
         story_violation(s, "what is known is said to be newer than it is");
+
+    /* What is older than that, and not known, would be taken for what was there before the agent; but
+     * where damage was found all is new. */
+    for (size_t i = 0; i < s->source_count && !report->partial; i++) {
+        const struct source *source = &s->sources[i];
+
+        if (source->noted.joined && !source->noted.gone && source->born_ns < report->written_ns &&
+            model_find(c, i) == NULL)
+            story_violation(s, "source %zu is not known, and is older than what is", i);
+    }
 }
 
 /* --- the spool --- */

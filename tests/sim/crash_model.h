@@ -43,6 +43,7 @@ struct said {
 struct source {
     struct said noted, written, durable, begun; /* begun: written before the job began */
     uint64_t reach;                             /* no place can be beyond */
+    int64_t born_ns;                            /* when it joined */
     bool busy;                                  /* some of its lines are being put */
     bool delivered[MODEL_LINES];                /* or not ours to deliver */
     struct checkpoint_slot *slot;               /* of the agent that runs */
@@ -94,6 +95,7 @@ struct story {
     uint64_t failed_crash;  /* the last crash */
 
     int64_t news_ns; /* when something was written last that was no start; 0: never */
+    bool unlooked;   /* a start has written something, and looked at no file */
     bool stands;     /* there is a store whatever comes: no start is the first one */
 
     uint64_t *seen; /* what was tried of the present moment */
@@ -123,7 +125,8 @@ struct checkpoint_slot *model_find(struct checkpoint *c, size_t source);
 
 /* What a start has read of the checkpoint.  `merged`: and learned from the spool. */
 void model_check_checkpoint(struct story *s, struct checkpoint *c, enum floor floor, bool merged);
-void model_check_report(struct story *s, const struct checkpoint_report *report);
+void model_check_report(struct story *s, struct checkpoint *c,
+                        const struct checkpoint_report *report);
 
 /* Holds a frame that is given out against what was put; returns it. */
 struct frame *model_check_frame(struct story *s, struct spool_frame *f);

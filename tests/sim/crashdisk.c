@@ -20,6 +20,7 @@ enum {
 };
 
 static const int64_t BEGAN_NS = INT64_C(1700000000000000000);
+static int64_t now_ns;
 
 /* Some bytes, shared: who wants to change them while others hold them makes a copy. */
 struct blob {
@@ -77,7 +78,6 @@ struct crashdisk {
     size_t stale_next;
     struct file files[FILES_OPEN];
     uint64_t limit;
-    int64_t now_ns;
     void (*before)(void *user, const char *call);
     void *user;
     struct crashdisk_fault fault;
@@ -235,7 +235,7 @@ static size_t inode_new(struct crashdisk *d, bool is_dir)
         i->now = blob_new(NULL, 0);
         i->durable = blob_hold(i->now);
     }
-    i->written_ns = i->durable_written_ns = d->now_ns;
+    i->written_ns = i->durable_written_ns = now_ns;
     return d->inode_count++;
 }
 
@@ -294,7 +294,7 @@ static void cut(struct crashdisk *d, size_t inode, uint64_t len)
         remember_stale(d, i->now);
     change_new(d, CHANGE_TRUNCATE, inode)->offset = len;
     blob_cut(&i->now, len);
-    i->written_ns = d->now_ns;
+    i->written_ns = now_ns;
 }
 
 /* --- faults --- */
@@ -302,7 +302,7 @@ static void cut(struct crashdisk *d, size_t inode, uint64_t len)
 /* What every call does first that changes something. */
 static int begin(struct crashdisk *d, const char *call)
 {
-    d->now_ns += TICK_NS;
+    now_ns += TICK_NS;
     if (d->before != NULL && strcmp(call, "read") != 0)
         d->before(d->user, call);
     if (d->fault.times == 0)
@@ -415,7 +415,7 @@ static void put(struct crashdisk *d, struct file *f, const void *from, size_t le
     blob_change(&i->now, f->at + len);
     memcpy(i->now->bytes + f->at, from, len);
     f->at += len;
-    i->written_ns = d->now_ns;
+    i->written_ns = now_ns;
 }
 
 static ssize_t crashdisk_write(const struct disk *disk, int fd, const void *from, size_t len)
@@ -682,7 +682,6 @@ static struct crashdisk *disk_alone(void)
     MUST(d != NULL);
     d->disk = crashdisk_calls;
     d->limit = UINT64_MAX;
-    d->now_ns = BEGAN_NS;
     d->files[0] = (struct file){.open = true};
     return d;
 }
@@ -691,6 +690,7 @@ struct crashdisk *crashdisk_new(void)
 {
     struct crashdisk *d = disk_alone();
 
+    now_ns = BEGAN_NS;
     (void)inode_new(d, true);
     return d;
 }
@@ -700,7 +700,6 @@ struct crashdisk *crashdisk_copy(const struct crashdisk *d)
     struct crashdisk *n = disk_alone();
 
     n->limit = d->limit;
-    n->now_ns = d->now_ns;
     n->failed = d->failed;
     n->inode_count = n->inode_room = d->inode_count;
     n->inodes = calloc(d->inode_count, sizeof(*n->inodes));
@@ -774,9 +773,9 @@ void crashdisk_kill(struct crashdisk *d)
     d->files[0] = (struct file){.open = true};
 }
 
-int64_t crashdisk_now_ns(const struct crashdisk *d)
+int64_t crashdisk_now_ns(void)
 {
-    return d->now_ns;
+    return now_ns;
 }
 
 uint64_t crashdisk_used(const struct crashdisk *d)

@@ -46,8 +46,9 @@ void crashdisk_flush(struct crashdisk *d);
 /* The process is gone: its descriptors are closed, all else is as it was. */
 void crashdisk_kill(struct crashdisk *d);
 
-/* The clock by which files are written: moves on by a little with each call. */
-int64_t crashdisk_now_ns(const struct crashdisk *d);
+/* The clock by which files are written, the same for all disks: moves on by a little with each call,
+ * and begins anew with crashdisk_new. */
+int64_t crashdisk_now_ns(void);
 
 /* Bytes of all files that have a name; and how many there may be (UINT64_MAX at first), beyond which
  * a write is short, and the next -ENOSPC. */

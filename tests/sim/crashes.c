@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     STEPS = 60,        /* of a story */
@@ -35,6 +36,18 @@ enum {
     WIDE_STATES = 4,
     FACTS_MAX = 1024 * 1024,
 };
+
+/* The clock of those that we try is the disk's (the linker's --wrap). */
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
+{
+    int64_t ns = crashdisk_now_ns();
+
+    (void)id;
+    *ret = (struct timespec){ns / INT64_C(1000000000), ns % INT64_C(1000000000)};
+    return 0;
+}
 
 /* --- trying crashes --- */
 
@@ -150,7 +163,7 @@ static void go_on(struct trial *t)
     uint64_t serial;
     int r;
 
-    s->news_ns = INT64_MAX;
+    s->unlooked = true;
     r = checkpoint_write(t->checkpoint);
     if (r == 0 && checkpoint_wants_job(t->checkpoint)) {
         MUST(checkpoint_job_begin(t->checkpoint) == 0);
@@ -184,7 +197,7 @@ static void try_start(struct story *s, struct crashdisk *d, enum floor floor, bo
         r = checkpoint_open(disk, t.checkpoint_fd, &t.checkpoint, &report);
     if (r < 0 || report.error < 0)
         story_violation(s, "a start is refused: %s", strerror(r < 0 ? -r : -report.error));
-    model_check_report(s, &report);
+    model_check_report(s, t.checkpoint, &report);
     model_check_checkpoint(s, t.checkpoint, floor, false);
     if (s->spools)
         try_spool(&t);
@@ -211,7 +224,6 @@ static void try_crash(struct story *s, struct crash how)
     static const char *const names[] = {"none", "all", "upto", "only", "but", "torn", "random"};
     struct crashdisk *d = crashdisk_crash(s->disk, how);
     size_t lines = s->line_count;
-    int64_t news_ns = s->news_ns;
     bool again = random_below(&s->random, 8) == 0;
 
     if (!is_new(s, crashdisk_digest(d))) {
@@ -230,7 +242,7 @@ static void try_crash(struct story *s, struct crash how)
         try_start(s, d, FLOOR_DURABLE, false);
     }
     s->line_count = lines;
-    s->news_ns = news_ns;
+    s->unlooked = false;
     crashdisk_free(d);
 }
 
@@ -371,7 +383,7 @@ static void start(struct story *s, enum floor floor, bool crashed)
         if (r >= 0)
             r = checkpoint_open(disk, s->checkpoint_fd, &s->checkpoint, &report);
         if (r == 0) {
-            model_check_report(s, &report);
+            model_check_report(s, s->checkpoint, &report);
             model_check_checkpoint(s, s->checkpoint, floor, false);
             for (size_t i = 0; i < s->source_count; i++) {
                 struct source *source = &s->sources[i];
@@ -454,6 +466,7 @@ static void step_join(struct story *s)
     else
         source->noted.place = 0;
     source->reach = MAX(source->reach, source->noted.place);
+    source->born_ns = crashdisk_now_ns();
     len = model_path(s, path, i, 0);
     story_tell(s, "join %zu at %" PRIu64, i, source->noted.place);
     MUST(checkpoint_join(s->checkpoint, SLICE("web"), (struct slice){path, len}, &id,
@@ -523,7 +536,7 @@ static void step_write(struct story *s)
     story_tell(s, "write");
     s->news_ns = INT64_MAX; /* it may be found in the middle of it */
     r = checkpoint_write(s->checkpoint);
-    s->news_ns = crashdisk_now_ns(s->disk);
+    s->news_ns = crashdisk_now_ns();
     if (r < 0)
         story_tell(s, "… %s", strerror(-r));
     else
@@ -555,11 +568,11 @@ static void step_job(struct story *s)
     news(s);
     s->news_ns = INT64_MAX;
     checkpoint_job_run(s->checkpoint);
-    s->news_ns = crashdisk_now_ns(s->disk);
+    s->news_ns = crashdisk_now_ns();
     news(s);
     s->news_ns = INT64_MAX;
     r = checkpoint_job_end(s->checkpoint);
-    s->news_ns = crashdisk_now_ns(s->disk);
+    s->news_ns = crashdisk_now_ns();
     story_tell(s, "job: %s", strerror(-r));
     if (r < 0)
         return;
@@ -850,7 +863,7 @@ static void step_outgrow(struct story *s)
         MUST(checkpoint_describe(s->checkpoint, source->slot, (struct slice){path, len}, &id) == 0);
         r = checkpoint_write(s->checkpoint);
     }
-    s->news_ns = crashdisk_now_ns(s->disk);
+    s->news_ns = crashdisk_now_ns();
     crashdisk_flush(s->disk); /* or each crash would make all of it anew */
     if (r == 0)
         was_written(s);
