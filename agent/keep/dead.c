@@ -666,6 +666,18 @@ static int append_to_segment(struct dead *d)
     return r;
 }
 
+/* Between two segments nobody is writing: what was marked as done meanwhile gives its room back. */
+static void send_off_done(struct dead *d)
+{
+    struct dead_report report = {0};
+    struct dead_list list;
+
+    if (dead_dir_list(d->disk, d->dir_fd, &list) < 0)
+        return;
+    (void)dead_dir_tidy(d->disk, d->dir_fd, &list, &report); /* what fails, the next one does */
+    dead_list_done(&list);
+}
+
 void dead_job_run(struct dead *d)
 {
     int fd = -1, r = 0;
@@ -676,6 +688,7 @@ void dead_job_run(struct dead *d)
     if (r == 0 && d->fd >= 0) {
         r = append_to_segment(d);
     } else if (r == 0) {
+        send_off_done(d);
         r = begin_segment(d, buf_slice(&d->job.text), &fd, &bytes);
         if (r == 0)
             r = settle_segment(d, fd);

@@ -318,24 +318,42 @@ static int finish_segment(struct letters *l, uint64_t segment, bool is_over)
     return MIN(r, 0);
 }
 
-int letters_tidy(struct letters *l, bool alone, uint32_t *ret_left)
+/* There are new marks, and perhaps new segments. */
+static int list_again(struct letters *l)
 {
-    struct dead_report report = {0};
     int r;
 
-    *ret_left = 0;
     leave_segment(l);
     dead_list_done(&l->list);
-    r = dead_dir_list(l->disk, l->dir_fd, &l->list); /* there are new marks, and new segments */
-    for (size_t i = 0, m = 0; i < l->list.count && r == 0; i++) {
+    r = dead_dir_list(l->disk, l->dir_fd, &l->list);
+    l->next = l->list.count; /* it has been read */
+    return r;
+}
+
+int letters_finish(struct letters *l)
+{
+    size_t m = 0;
+    int r = list_again(l);
+
+    for (size_t i = 0; i < l->list.count && r == 0; i++) {
         while (m < l->list.marked_count && l->list.marked[m] < l->list.segments[i])
             m++;
         if (m < l->list.marked_count && l->list.marked[m] == l->list.segments[i])
-            r = finish_segment(l, l->list.segments[i], alone || i + 1 < l->list.count);
+            r = finish_segment(l, l->list.segments[i], i + 1 < l->list.count);
     }
-    if (r == 0 && alone)
+    return r;
+}
+
+int letters_tidy(struct letters *l, uint32_t *ret_left)
+{
+    struct dead_report report = {0};
+    int r = list_again(l);
+
+    *ret_left = 0;
+    if (r == 0 && l->list.count > 0 && l->list.marked_count > 0)
+        r = finish_segment(l, l->list.segments[l->list.count - 1], true);
+    if (r == 0)
         r = dead_dir_tidy(l->disk, l->dir_fd, &l->list, &report);
     *ret_left = report.removed;
-    l->next = l->list.count;
     return r;
 }

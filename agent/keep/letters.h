@@ -66,8 +66,11 @@ void letters_rewind(struct letters *l);
 int letters_mark(struct letters *l, const struct letters_place *p);
 int letters_commit(struct letters *l);
 
-/* Notes which segments are all done, so that they leave with the agent's next start; with `alone`,
- * which says that no agent runs and none can start, they leave now.  *ret_left is how many did. */
-int letters_tidy(struct letters *l, bool alone, uint32_t *ret_left);
+/* Notes which segments are all done, so that the agent sends them off: when it begins another one, or
+ * when it starts.  Reads what was marked. */
+int letters_finish(struct letters *l);
+
+/* After that, where no agent runs and none can start: they leave now.  *ret_left is how many did. */
+int letters_tidy(struct letters *l, uint32_t *ret_left);
 
 #endif

@@ -31,16 +31,19 @@ int queue_as_owner(struct queue_command *c, int (*run)(struct queue_command *c))
     return seteuid(uid) < 0 || setegid(gid) < 0 ? EXIT_FAILURE : r;
 }
 
-int queue_tidy(struct queue_command *c, struct queue_store *s, uint32_t *ret_left)
+int queue_tidy(struct queue_command *c, struct queue_store *s)
 {
     struct state state;
     const char *what;
+    uint32_t left;
     pid_t owner;
-    bool alone = state_open(&disk_system, c->state_dir, &state, &what, &owner) == 0;
-    int r = queue_store_tidy(s, alone, ret_left);
+    int r = queue_store_finish(s);
 
-    if (alone)
+    /* An agent that wants to start meanwhile would be told that there is another one: not for long. */
+    if (r == 0 && state_open(&disk_system, c->state_dir, &state, &what, &owner) == 0) {
+        r = queue_store_tidy(s, &left);
         state_close(&state);
+    }
     return r;
 }
 
@@ -116,7 +119,6 @@ static int drop_store(struct queue_command *c, enum queue_kind kind, const char 
                       struct queue_store *s, void *user)
 {
     struct queue_sum sum = {0};
-    uint32_t left = 0;
     int r = drop_items(c, s, &sum);
 
     (void)user;
@@ -131,7 +133,7 @@ static int drop_store(struct queue_command *c, enum queue_kind kind, const char 
     if (r < 0)
         return queue_failed("writing: %s", strerrordesc_np(-r));
     if (c->apply && sum.count > 0)
-        r = queue_tidy(c, s, &left);
+        r = queue_tidy(c, s);
     if (r < 0)
         return queue_failed("%s of %s: their files could not be removed: %s; the agent's next "
                             "start does it",

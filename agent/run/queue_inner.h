@@ -96,7 +96,7 @@ const char *queue_kind_name(enum queue_kind kind);
 int queue_as_owner(struct queue_command *c, int (*run)(struct queue_command *c));
 
 /* Sends off what is all done, as far as can be beside an agent, if there is one. */
-int queue_tidy(struct queue_command *c, struct queue_store *s, uint32_t *ret_left);
+int queue_tidy(struct queue_command *c, struct queue_store *s);
 
 /* --- the subcommands: the exit status --- */
 

@@ -317,11 +317,10 @@ static int say_result(struct retry *t)
 
 static int run_retry(struct retry *t)
 {
-    uint32_t left;
     int r = take_items(t), e = say_result(t);
 
     if (t->command->apply && t->sent > 0)
-        (void)queue_tidy(t->command, t->store, &left); /* the agent's next start does it as well */
+        (void)queue_tidy(t->command, t->store); /* what fails, the next one does */
     if (e < 0)
         return queue_failed("writing: %s", strerrordesc_np(-e));
     if (r < 0)

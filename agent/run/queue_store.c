@@ -436,8 +436,13 @@ int queue_store_commit(struct queue_store *s)
     return s->kind == QUEUE_DEAD ? letters_commit(s->letters) : commit_spool(s);
 }
 
-int queue_store_tidy(struct queue_store *s, bool alone, uint32_t *ret_left)
+int queue_store_finish(struct queue_store *s)
+{
+    return s->kind == QUEUE_DEAD ? letters_finish(s->letters) : 0;
+}
+
+int queue_store_tidy(struct queue_store *s, uint32_t *ret_left)
 {
     *ret_left = 0;
-    return s->kind == QUEUE_DEAD ? letters_tidy(s->letters, alone, ret_left) : 0;
+    return s->kind == QUEUE_DEAD ? letters_tidy(s->letters, ret_left) : 0;
 }

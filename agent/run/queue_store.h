@@ -85,10 +85,11 @@ void queue_account_add(struct queue_account *a, const struct queue_item *i);
  * tens of gigabytes, only what its headers and its front say.  Errors: -ENOMEM. */
 int queue_store_account(struct queue_store *s, struct queue_account *ret);
 
-/* As letters_mark, letters_commit, letters_tidy.  In a spool, marking a record marks its whole frame;
+/* As letters_mark, letters_commit, letters_finish, letters_tidy.  In a spool, marking a record marks its whole frame;
  * and nothing leaves: only the agent's start knows what of it the checkpoint has still to learn. */
 int queue_store_mark(struct queue_store *s, const struct queue_item *item);
 int queue_store_commit(struct queue_store *s);
-int queue_store_tidy(struct queue_store *s, bool alone, uint32_t *ret_left);
+int queue_store_finish(struct queue_store *s);
+int queue_store_tidy(struct queue_store *s, uint32_t *ret_left);
 
 #endif

@@ -561,9 +561,10 @@ struct faulty {
     enum fault fault;
     int error;
     long calls;
-    bool tainted[1024]; /* descriptors that must not be written to any more */
-    bool unsynced;      /* something was written since the last sync, or … */
-    bool unsynced_name; /* … made since the last one of a directory */
+    bool tainted[1024];   /* descriptors that must not be written to any more */
+    bool unsynced;        /* something was written since the last sync, or … */
+    bool unsynced_name;   /* … made since the last one of a directory … */
+    bool unsynced_unlink; /* … or removed */
     size_t dir_syncs;
 };
 
@@ -627,7 +628,7 @@ static int faulty_sync_dir(const struct disk *d, int fd)
 {
     if (fails(d))
         return -faulty_of(d)->error;
-    faulty_of(d)->unsynced_name = false;
+    faulty_of(d)->unsynced_name = faulty_of(d)->unsynced_unlink = false;
     faulty_of(d)->dir_syncs++;
     return disk_system.sync_dir(d, fd);
 }
@@ -664,8 +665,13 @@ static int faulty_rename(const struct disk *d, int dir, const char *from, const 
     return fails(d) ? -faulty_of(d)->error : disk_system.rename(d, dir, from, to);
 }
 
+/* A segment leaves durably before its marks do, or what is done would come back. */
 static int faulty_unlink(const struct disk *d, int dir, const char *name)
 {
+    if (slice_ends_with(slice_of(name), SLICE(".done")))
+        assert_false(faulty_of(d)->unsynced_unlink);
+    else
+        faulty_of(d)->unsynced_unlink = true;
     return fails(d) ? -faulty_of(d)->error : disk_system.unlink(d, dir, name);
 }
 
@@ -829,9 +835,9 @@ static void test_done(void **state)
     /* All of it, beside an agent: nothing is touched that it might write to. */
     l = letters(true);
     assert_int_equal(mark(l, 1 << 2 | 1 << 4), 0);
-    assert_int_equal(letters_tidy(l, false, &left), 0);
+    assert_int_equal(letters_finish(l), 0);
     letters_close(l);
-    assert_true(left == 0 && has(1) && has(2) && read_all().letters == 0);
+    assert_true(has(1) && has(2) && read_all().letters == 0);
     assert_int_equal(put(d, 5), 0);
     assert_int_equal(job(d), 0);
     dead_close(d);
@@ -843,7 +849,8 @@ static void test_done(void **state)
     assert_true(read_all().letters == 1 && read_all().times[5] == 1 && read_all().done == 1);
     l = letters(true);
     assert_int_equal(mark(l, 1 << 5), 0);
-    assert_int_equal(letters_tidy(l, true, &left), 0);
+    assert_int_equal(letters_finish(l), 0);
+    assert_int_equal(letters_tidy(l, &left), 0);
     letters_close(l);
     assert_true(left == 1 && !has(2) && !has_marks(2));
 
@@ -856,10 +863,45 @@ static void test_done(void **state)
     file_put(1, buf_slice(&text));
     l = letters(true);
     assert_int_equal(mark(l, 1 << 1 | 1 << 2), 0);
-    assert_int_equal(letters_tidy(l, true, &left), 0);
+    assert_int_equal(letters_finish(l), 0);
+    assert_int_equal(letters_tidy(l, &left), 0);
     letters_close(l);
     assert_true(left == 1 && !has(1) && has_aside(1) && !has_marks(1));
     buf_done(&text);
+}
+
+/* An agent that runs for long gives back the room of what is done, too: when it begins a segment. */
+static void test_done_meanwhile(void **state)
+{
+    enum { LARGE = 7 * 1024 * 1024 };
+    char *record = calloc(1, LARGE);
+    struct dead_letter l = letter(1);
+    struct dead *d = open_it(NULL);
+    struct letters_item item;
+    struct letters *reading;
+
+    (void)state;
+    assert_non_null(record);
+    l.record = (struct slice){record, LARGE}; /* larger than a segment, as base64 */
+    assert_int_equal(dead_put(d, &l), 0);
+    assert_int_equal(job(d), 0);
+    reading = letters(true);
+    assert_int_equal(letters_next(reading, &item), 1);
+    assert_int_equal(letters_mark(reading, &item.place), 0);
+    assert_int_equal(letters_commit(reading), 0);
+    assert_int_equal(put(d, 2), 0);
+    assert_int_equal(job(d), 0);
+    assert_int_equal(letters_finish(reading), 0);
+    letters_close(reading);
+    assert_true(has(1) && has_marks(1) && has(2)); /* it had begun before that was known */
+    assert_int_equal(dead_put(d, &l), 0);
+    assert_int_equal(job(d), 0);
+    assert_true(has(1) && has(2));
+    assert_int_equal(put(d, 3), 0);
+    assert_int_equal(job(d), 0);
+    assert_true(!has(1) && !has_marks(1) && has(2) && has(3));
+    dead_close(d);
+    free(record);
 }
 
 /* Marks of another segment with the same number, torn ones, flipped ones: none of them counts. */
@@ -867,7 +909,6 @@ static void test_marks_that_are_none(void **state)
 {
     struct letters *l;
     struct buf text;
-    uint32_t left;
     char name[DEAD_NAME_LEN];
     int fd;
 
@@ -877,7 +918,7 @@ static void test_marks_that_are_none(void **state)
     l = letters(true);
     assert_int_equal(mark(l, 1 << 2), 0);
     assert_int_equal(mark(l, 1 << 1 | 1 << 2 | 1 << 3), 0);
-    assert_int_equal(letters_tidy(l, false, &left), 0);
+    assert_int_equal(letters_finish(l), 0);
     letters_close(l);
     fd = openat(state_fd, "dead/web", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     dead_marks_name(1, name);
@@ -947,7 +988,9 @@ static void test_faults_in_marking(void **state)
                 assert_true(r < 0 || (all.done == 4 && all.letters == 2));
                 assert_int_equal(all.done + all.letters, 6);
                 if (r == 0)
-                    tidied = letters_tidy(l, true, &left);
+                    tidied = letters_finish(l);
+                if (tidied == 0)
+                    tidied = letters_tidy(l, &left);
                 letters_close(l);
                 if (tidied == 0)
                     assert_true(!has(1) && !has_marks(1) && has(2));
@@ -1009,6 +1052,7 @@ int main(void)
         IN_DIR(test_faults),
         IN_DIR(test_full_for_long),
         IN_DIR(test_done),
+        IN_DIR(test_done_meanwhile),
         IN_DIR(test_marks_that_are_none),
         IN_DIR(test_faults_in_marking),
     };
