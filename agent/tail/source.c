@@ -151,37 +151,55 @@ static int source_not_long(struct source *s, struct reader *r, struct source_chu
     if (ret->text.len == len)
         return SOURCE_LINES;
     ret->text.len = 0; /* it has become shorter */
-    s->scanned = 0;
+    s->scanned = s->line_end = 0;
     return SOURCE_MORE;
 }
 
-/* Looks for the newline of a line that is longer than line_max, one chunk a call; the line's bytes
- * are read again once its end is known. */
-static int source_search(struct source *s, struct reader *r, struct source_chunk *ret)
+/* Looks for the newline of a line that is longer than line_max, one chunk a call; false if that is not
+ * all, and *ret_news says what to do. */
+static bool source_find_end(struct source *s, struct reader *r, int *ret_news)
 {
     struct slice text;
     const char *newline;
     ssize_t n = source_pread(s, r, r->memory, SOURCE_CHUNK, s->scanned);
     size_t whole;
-    int e;
+    int e = 0;
 
+    *ret_news = n < 0 ? (int)n : SOURCE_MORE;
     if (n < 0)
-        return (int)n;
+        return false;
     whole = whole_units(s, (size_t)n);
     if (whole == 0) {
-        /* No longer than what was looked at: is it still the same file?  If so, wait for more. */
-        e = source_fetch(s, r, r->line_max + 1, &text);
-        if (e == 0 && text.len < MIN((uint64_t)r->line_max + 1, s->scanned - s->at.offset))
-            e = -ESTALE;
+        /* No longer than what was looked at: is it still the same file?  If so, wait for more.  (Of a
+         * compressed one, to look would be to unpack it from its beginning.) */
+        if (s->packed == UNPACK_NONE) {
+            e = source_fetch(s, r, r->line_max + 1, &text);
+            if (e == 0 && text.len < MIN((uint64_t)r->line_max + 1, s->scanned - s->at.offset))
+                e = -ESTALE;
+        }
         s->seen = s->scanned + (uint64_t)n;
-        return e < 0 ? e : SOURCE_END;
+        *ret_news = e < 0 ? e : SOURCE_END;
+        return false;
     }
     newline = encoding_find_newline(s->encoding, (struct slice){r->memory, whole});
     if (newline == NULL) {
         s->scanned += whole;
-        return SOURCE_MORE;
+        return false;
     }
-    ret->end = s->scanned + (uint64_t)(newline - r->memory) + encoding_newline_len(s->encoding);
+    s->line_end = s->scanned + (uint64_t)(newline - r->memory) + encoding_newline_len(s->encoding);
+    return true;
+}
+
+/* Reads a line that is longer than line_max, once its end is known: which is remembered, as its
+ * beginning may take several calls to come back to (-EAGAIN). */
+static int source_search(struct source *s, struct reader *r, struct source_chunk *ret)
+{
+    struct slice text;
+    int e;
+
+    if (s->line_end <= s->at.offset && !source_find_end(s, r, &e))
+        return e;
+    ret->end = s->line_end;
     if (ret->end - s->at.offset <= r->line_max + 1)
         return source_not_long(s, r, ret);
     e = source_fetch(s, r, whole_units(s, r->line_max), &text);
@@ -257,9 +275,11 @@ static int read_next(struct source *s, struct reader *r, bool take_half, size_t 
     assert(s->fd >= 0);
     *ret = (struct source_chunk){.text = {r->memory, 0}, .end = s->at.offset};
     if (s->scanned > s->at.offset) {
-        e = source_search(s, r, ret);
+        e = take_half && s->half_end > s->at.offset ? SOURCE_END : source_search(s, r, ret);
         if (e != SOURCE_END || !take_half)
             return e;
+        if (s->packed != UNPACK_NONE)
+            s->half_end = s->seen;
         e = source_fetch(s, r, whole_units(s, r->line_max), &ret->text);
         ret->end = s->seen;
         ret->at_eof = true;
@@ -358,7 +378,7 @@ void source_move(struct source *s, struct cursor to)
 {
     /* Within a long line, it is still known that it goes on. */
     if (to.offset < s->at.offset || to.offset >= s->scanned)
-        s->scanned = 0;
+        s->scanned = s->line_end = s->half_end = 0;
     s->at = source_place(s, to);
     s->zeros = s->grown = 0;
 }

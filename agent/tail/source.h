@@ -40,6 +40,8 @@ struct source {
     enum unpack_kind packed; /* the file is compressed: offsets are of what is in it … */
     struct unpack *unpack;   /* … owns, while it is open and being read */
     uint64_t scanned;        /* > at.offset: up to here the line at `at` has no newline */
+    uint64_t line_end;       /* > at.offset: it ends here, with its newline … */
+    uint64_t half_end;       /* > at.offset: … or without one: the compressed file ends here */
     uint64_t zeros;          /* > at.offset: up to here there are only zeros */
     uint64_t seen;           /* how long the file was when it was read to its end */
     char *path;              /* owns: what it is called, or was called last */

@@ -124,6 +124,26 @@ def test_parts_of_ten_mebibytes(logs, agent, endpoint, arrived):
     assert "".join(part["text"] for part in parts).encode() == line
 
 
+@pytest.mark.parametrize("kib", [1024, 10240])
+def test_deep_in_a_compressed_generation(logs, agent, endpoint, kib):
+    """Its end was found far behind its beginning, which is then not at hand any more."""
+    raise_limit(endpoint, kib)
+    (logs / "app.log").write_bytes(b"before\n")
+    agent.configure(flow([str(logs / "app*")], size=MIB)).start()
+    eventually(lambda: endpoint.stats()["records_stored"] == 1, alive=agent.alive)
+    agent.terminate()
+    (logs / "app.log").unlink()
+    with gzip.open(logs / "app.log.1.gz", "wb", compresslevel=1) as file:
+        file.write(b"before\n" + b"".join(b"%0999d\n" % n for n in range(15000))
+                   + text(5 * MIB) + b"\n")
+    (logs / "app.log").write_bytes(b"after\n")
+    agent.start()
+    eventually(lambda: endpoint.stats()["records_stored"] == 15003, 60, alive=agent.alive)
+    found = [one for one in records(endpoint.record_file) if len(one) > 999]
+    most = min(kib * 1024 - KEY_LEN, 5 * MIB)
+    assert [len(one) for one in found] == [most], short(found)
+
+
 def test_written_slowly(logs, agent, endpoint, arrived):
     """A line that comes in many pieces is looked at once, not once for each piece."""
     raise_limit(endpoint, 10240)
