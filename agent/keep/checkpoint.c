@@ -78,6 +78,7 @@ struct checkpoint {
     uint32_t seed;
     int fd; /* the journal; -1: there is none that may be written */
     uint64_t next_key;
+    int64_t sure_ns; /* see checkpoint_sure */
     struct list slots, flows, spools;
     struct folders folders;
     struct checkpoint_flow_node *recent_flow; /* most facts are about the same as the last one */
@@ -352,12 +353,12 @@ static int write_seen(struct buf *to, uint32_t seed, int64_t ns)
     return ns > 0 ? facts_write_seen(to, seed, (uint64_t)ns) : 0;
 }
 
-static int64_t now_ns(void)
+static int64_t seen_now(const struct checkpoint *c)
 {
     struct timespec t;
 
     (void)clock_gettime(CLOCK_REALTIME_COARSE, &t); /* that file systems take birth times from */
-    return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+    return MIN(c->sure_ns, (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec);
 }
 
 /* A whole generation's beginning: the header and all facts as they stand, or stood at `seen_ns`. */
@@ -764,6 +765,7 @@ static struct checkpoint *checkpoint_new(const struct disk *disk, int dir_fd)
     c->dir_fd = dir_fd;
     c->fd = -1;
     c->next_key = 1;
+    c->sure_ns = INT64_MAX;
     list_init(&c->slots);
     list_init(&c->flows);
     list_init(&c->spools);
@@ -1073,6 +1075,11 @@ int checkpoint_note_spool(struct checkpoint *c, struct slice name, uint64_t seri
     return 0;
 }
 
+void checkpoint_sure(struct checkpoint *c, int64_t ns)
+{
+    c->sure_ns = ns;
+}
+
 bool checkpoint_is_dirty(const struct checkpoint *c)
 {
     return c->notes.first != NULL || c->flows_dirty || c->spools_dirty || c->whole_due;
@@ -1096,7 +1103,7 @@ static int gather_notes(struct checkpoint *c)
         r = write_spools(c, &c->text, c->seed, false);
     if (r == 0 && c->whole_due)
         r = facts_write_whole(&c->text, c->seed);
-    return r < 0 ? r : write_seen(&c->text, c->seed, now_ns());
+    return r < 0 ? r : write_seen(&c->text, c->seed, seen_now(c));
 }
 
 int checkpoint_write(struct checkpoint *c)
@@ -1165,7 +1172,7 @@ int checkpoint_job_begin(struct checkpoint *c)
     {
         slot_of(node)->touched = false;
     }
-    int r = write_snapshot(c, &c->job.snapshot, c->job.store, c->job.generation, now_ns());
+    int r = write_snapshot(c, &c->job.snapshot, c->job.store, c->job.generation, seen_now(c));
     if (r < 0)
         return r;
     c->job.kind = CHECKPOINT_JOB_COMPACT;

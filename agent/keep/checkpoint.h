@@ -131,6 +131,10 @@ int checkpoint_learn(struct checkpoint *c, struct slice facts);
 uint64_t checkpoint_spool(const struct checkpoint *c, struct slice name);
 int checkpoint_note_spool(struct checkpoint *c, struct slice name, uint64_t serial);
 
+/* Says up to when (ns since 1970) every file that was there is among the notes: the next start takes for
+ * new what is younger.  INT64_MAX, and as long as nothing was said: up to now.  0: not known. */
+void checkpoint_sure(struct checkpoint *c, int64_t ns);
+
 /* Whether there are notes that checkpoint_write has not written yet. */
 bool checkpoint_is_dirty(const struct checkpoint *c);
 

@@ -451,6 +451,11 @@ size_t flow_file_count(const struct flow *f)
     return follower_count(f->follower);
 }
 
+int64_t flow_sure_ns(const struct flow *f)
+{
+    return follower_sure_ns(f->follower);
+}
+
 uint64_t flow_pending(const struct flow *f)
 {
     return deliver_pending(f->deliver);

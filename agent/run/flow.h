@@ -87,6 +87,7 @@ void flow_finish(struct flow *f);
 
 const char *flow_name(const struct flow *f);
 size_t flow_file_count(const struct flow *f);
+int64_t flow_sure_ns(const struct flow *f);  /* follower_sure_ns */
 uint64_t flow_pending(const struct flow *f); /* records in batches */
 const struct flow_stats *flow_stats(const struct flow *f);
 const struct deliver_stats *flow_deliver_stats(const struct flow *f);

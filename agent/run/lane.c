@@ -96,10 +96,21 @@ static void lane_want_sync(struct lane *l, uint64_t delay_ms)
         loop_timer_set(l->loop, &l->sync, loop_now_ms(l->loop) + delay_ms);
 }
 
+/* What the facts speak of reaches as far as the flow that has looked least far. */
+static int lane_write_notes(struct lane *l)
+{
+    int64_t sure_ns = INT64_MAX;
+
+    for (size_t i = 0; i < l->flow_count; i++)
+        sure_ns = MIN(sure_ns, flow_sure_ns(l->flows[i]));
+    checkpoint_sure(l->checkpoint, sure_ns);
+    return checkpoint_write(l->checkpoint);
+}
+
 static void lane_write(struct loop_turn *t)
 {
     struct lane *l = CONTAINER_OF(t, struct lane, write);
-    int r = checkpoint_write(l->checkpoint);
+    int r = lane_write_notes(l);
 
     if (r < 0)
         lane_say_checkpoint(l, "writing", r);
@@ -523,7 +534,7 @@ void lane_stop(struct lane *l)
  * be done.  A journal that cannot be written to is replaced by a new generation. */
 static int lane_commit(struct lane *l)
 {
-    int r = checkpoint_write(l->checkpoint);
+    int r = lane_write_notes(l);
 
     if (r < 0 && !checkpoint_wants_job(l->checkpoint))
         return r;

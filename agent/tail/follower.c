@@ -946,6 +946,11 @@ bool follower_must_wait(const struct source *s)
            (!is_nameless(s) && s->name != NULL && !list_is_empty(&s->name->looking));
 }
 
+int64_t follower_sure_ns(const struct follower *f)
+{
+    return MAX(f->started_ns, roster_sure_ns(f->roster));
+}
+
 size_t follower_count(const struct follower *f)
 {
     return f->count + f->resting_count;

@@ -128,4 +128,8 @@ void follower_finish(struct follower *f);
 size_t follower_count(const struct follower *f);
 uint64_t follower_held_bytes(const struct follower *f);
 
+/* Up to when, by the clock that births are taken from (ns since 1970), every file is known that was
+ * there: one that nobody has seen was born later.  INT64_MAX: nobody tells, it is all looked at. */
+int64_t follower_sure_ns(const struct follower *f);
+
 #endif

@@ -1261,6 +1261,13 @@ static void test_written_and_taken_back(void **state)
     assert_true(report.written_ns > 0 && report.written_ns <= known_ns);
     c = reopen(c, &report); /* a start is no life */
     assert_true(report.written_ns > 0 && report.written_ns <= known_ns);
+
+    /* Nor is what nobody has looked at yet seen, however late it is written. */
+    checkpoint_sure(c, 12345);
+    checkpoint_note(c, find(c, 1), at(7));
+    assert_int_equal(checkpoint_write(c), 0);
+    c = reopen(c, &report);
+    assert_int_equal(report.written_ns, 12345);
     checkpoint_close(c);
     buf_done(&text);
     dir_empty();
