@@ -1,7 +1,7 @@
 /* guest -- what happens in the machine whose power is cut, beside the agent.
  *
  *     guest write DIR POOL CUT SEED RATE   writes, rotates, and tells what is durable
- *     guest clean                          deletes rotated files that the agent is done with
+ *     guest clean DIR                      deletes rotated files that the agent is done with
  *     guest forward FROM TO                127.0.0.1:FROM is 10.0.2.2:TO, the endpoint outside
  *     guest wake TTY                       waits for a line "NS HEX ...", takes NS for the time and HEX
  *                                          for chance, and prints what is behind them
@@ -383,6 +383,25 @@ static int write_lines(const char *dir, const char *pool, unsigned cut, uint64_t
 
 /* --- the cleaner --- */
 
+/* Where the whole lines of a file end.  What is behind is the cut's; a file that goes takes it along,
+ * unless the agent still sends it. */
+static uint64_t whole_end(const char *path, uint64_t size)
+{
+    char room[LINE_MAX_BYTES];
+    uint64_t from = size > sizeof room ? size - sizeof room : 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? 0 : pread(fd, room, sizeof room, (off_t)from);
+    const char *last = len > 0 ? memrchr(room, '\n', (size_t)len) : NULL;
+
+    if (fd >= 0)
+        close(fd);
+    if (last == NULL)
+        return from; /* then it is not one of ours, and stays, unless it is empty */
+    if (last + 1 < room + len)
+        tell_odd(last + 1, room + len);
+    return from + (uint64_t)(last + 1 - room);
+}
+
 /* As `rotate 1` of logrotate would, but no sooner than the agent says that it is done with a file:
  * from then on its lines must be with the service or in the agent's own files. */
 static void clean_one(const char *told)
@@ -401,14 +420,22 @@ static void clean_one(const char *told)
     if (path == NULL || sscanf(path, "/" LIVE ".%u", &number) != 1 || stat(name, &st) < 0)
         return;
     if (strtoull(inode + strlen("\"inode\": "), NULL, 10) != st.st_ino ||
-        strtoll(offset + strlen("\"offset\": "), NULL, 10) != st.st_size)
+        strtoull(offset + strlen("\"offset\": "), NULL, 10) < whole_end(name, (uint64_t)st.st_size))
         return;
     file_tell(name, "gone");
     if (unlink(name) < 0)
         err(1, "%s", name);
 }
 
-static int clean(void)
+static void clean_empty(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && st.st_size == 0 && unlink(path) < 0)
+        err(1, "%s", path);
+}
+
+static int clean(const char *dir)
 {
     for (;; sleep_ms(CLEAN_MS)) {
         FILE *list = popen(COMMAND " 2>/dev/null", "r");
@@ -418,6 +445,7 @@ static int clean(void)
             err(1, COMMAND);
         while (fgets(line, sizeof line, list) != NULL)
             clean_one(line);
+        (void)rotated_each(dir, clean_empty);
         pclose(list); /* while the agent starts there may be nothing to list */
     }
 }
@@ -482,9 +510,9 @@ int main(int argc, char **argv)
                            atoll(argv[6]));
     if (argc == 3 && strcmp(argv[1], "wake") == 0)
         return wake(argv[2]);
-    if (argc == 2 && strcmp(argv[1], "clean") == 0)
-        return clean();
+    if (argc == 3 && strcmp(argv[1], "clean") == 0)
+        return clean(argv[2]);
     if (argc == 4 && strcmp(argv[1], "forward") == 0)
         return forward((uint16_t)atoi(argv[2]), (uint16_t)atoi(argv[3]));
-    errx(2, "usage: guest write DIR POOL CUT SEED RATE | clean | forward FROM TO | wake TTY");
+    errx(2, "usage: guest write DIR POOL CUT SEED RATE | clean DIR | forward FROM TO | wake TTY");
 }
