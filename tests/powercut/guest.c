@@ -3,8 +3,8 @@
  *     guest write DIR POOL CUT SEED RATE   writes, rotates, and tells what is durable
  *     guest clean DIR                      deletes rotated files that the agent is done with
  *     guest forward FROM TO                127.0.0.1:FROM is 10.0.2.2:TO, the endpoint outside
- *     guest wake TTY                       waits for a line "NS HEX ...", takes NS for the time and HEX
- *                                          for chance, and prints what is behind them
+ *     guest wake TTY                       waits for a line "NS HEX ...", takes NS for the time and
+ *                                          HEX for chance, and prints what is behind them
  *
  * What they tell goes to standard output, the serial line, a line in one write(2):
  *

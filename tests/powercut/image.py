@@ -1,8 +1,8 @@
 """The machine that is to lose its power: Debian's kernel and an initramfs, made here.
 
-The kernel and busybox are Debian's packages, downloaded and unpacked below build/, not installed: this
-machine boots what it booted before.  The initramfs has busybox, guest.c, nosync.c, the agent with
-its libraries, and its configuration.
+The kernel and busybox are Debian's packages, downloaded and unpacked below build/, not installed:
+this machine boots what it booted before.  The initramfs has busybox, guest.c, nosync.c, the agent
+with its libraries, and its configuration.
 """
 import os
 import pathlib
@@ -17,6 +17,7 @@ MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_
            "failover", "net_failover", "virtio_net")   # each after what it needs
 DISK_MODULE = "virtio_blk"                              # when the machine wakes up
 APPLETS = ("sh", "mount", "umount", "mkdir", "stty", "insmod", "ip", "sleep", "kill", "cat")
+COMPILE = ("cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
 KERNEL = "linux-image-cloud-amd64"
 
 
@@ -110,11 +111,9 @@ def initramfs(path, place, modules, agent, config, pool):
     archive.program("bin/busybox", unpacked("busybox-static", place) / "bin/busybox")
     for applet in APPLETS:
         archive.link(f"bin/{applet}", "busybox")
-    run("cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o",
-        place / "guest", HERE / "guest.c", "-lz")
+    run(*COMPILE, "-static", "-o", place / "guest", HERE / "guest.c", "-lz")
     archive.program("bin/guest", place / "guest")
-    run("cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
-        "-o", place / "nosync.so", HERE / "nosync.c")
+    run(*COMPILE, "-shared", "-fPIC", "-o", place / "nosync.so", HERE / "nosync.c")
     archive.program("lib/nosync.so", place / "nosync.so")
     archive.program("bin/kinetail", agent)
     for library in libraries(agent):

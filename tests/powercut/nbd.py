@@ -1,10 +1,10 @@
 """A disk with a volatile cache, as an NBD server on a Unix socket.
 
-QEMU killed alone loses nothing that its guest wrote: the host's page cache outlives it.  So the disk
-itself must forget.  A write is answered at once and stands in the image; what the image held before
-is kept until the guest says FLUSH (or wrote with FUA).  `cut()` then decides for every sector
+QEMU killed alone loses nothing that its guest wrote: the host's page cache outlives it.  So the
+disk itself must forget.  A write is answered at once and stands in the image; what the image held
+before is kept until the guest says FLUSH (or wrote with FUA).  `cut()` then decides for every sector
 written since, by itself and not in order, which of the versions it has had is the one that the
-power left behind; old, new, or one between.  Sectors are never torn, as on real disks, but the 4096
+power left behind: old, new, or one between.  Sectors are never torn, as on real disks, but the 4096
 bytes of a file system's block are eight of them.  Only the first block stays whole: there ext4 has
 its superblock, across two sectors, and looks at it before its journal, so that a machine does not
 boot from a torn one (e2fsck would mend it).  That is not what is tested here.
@@ -63,8 +63,8 @@ class Disk:
         self._thread.start()
 
     def fuse(self, count):
-        """After so many more writes and flushes the disk answers no more: `dead` is set.  Moments at
-        which something is in the cache are too short to be met by the clock."""
+        """After so many more writes and flushes the disk answers no more: `dead` is set.  Moments
+        at which something is in the cache are too short to be met by the clock."""
         self._fuse = count
 
     def cut(self, dice, survive):
@@ -113,7 +113,8 @@ class Disk:
         return struct.pack(">QH", self.size, _HAS_FLAGS | _SEND_FLUSH | _SEND_FUA)
 
     def _answer(self, option, kind, data=b""):
-        self._client.sendall(_OPTION_REPLY.pack(_OPTION_REPLY_MAGIC, option, kind, len(data)) + data)
+        head = _OPTION_REPLY.pack(_OPTION_REPLY_MAGIC, option, kind, len(data))
+        self._client.sendall(head + data)
 
     def _negotiate(self):
         self._client.sendall(_GREETING)

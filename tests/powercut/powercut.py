@@ -12,9 +12,12 @@ cut before it.  After the last one the agent may finish, and then:
     lost        lines that were durable before a cut and never arrived: must be 0
     torn        records that are no line that was written: must be 0
 
-A line that was not durable may arrive or not.  Then it all begins anew with an agent whose fsync does
-nothing, and lines must be lost: a rig that does not see that sees nothing.  The agent's flow has
-from = "end", so that a forgotten checkpoint is not made good by reading all again.
+A line that was not durable may arrive or not.  Then it all begins anew with an agent whose fsync
+does nothing, and lines must be lost: a rig that does not see that sees nothing.  The agent's flow
+has from = "end", so that a forgotten checkpoint is not made good by reading all again.
+
+There is no KVM in many places, so the processor is emulated, and a boot takes seconds.  So the
+machine boots once, is put to sleep when it needs its disk, and each life begins with that sleeper.
 """
 import argparse
 import contextlib
@@ -189,8 +192,8 @@ class Rig:
         self.words = open(place / "words", "w", encoding="utf-8", buffering=1)
         vmlinuz, modules = image.kernel(arguments.place)
         shutil.copyfile(vmlinuz, place / "vmlinuz")
-        image.initramfs(place / "initramfs", arguments.place, modules, ROOT / "kinetail", self.config(),
-                        oracle._POOL)
+        image.initramfs(place / "initramfs", arguments.place, modules, ROOT / "kinetail",
+                        self.config(), oracle._POOL)
         with open(place / "disk.img", "wb") as file:
             file.truncate(DISK_BYTES)
         image.run("/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", "-E",
@@ -416,7 +419,8 @@ def phase(arguments, nosync, cuts):
         rig.run()
         return rig.verdict()
     except Broken as error:
-        print(f"powercut: after {len(rig.seconds)} cuts: {error}; what the agent said is in {rig.place / 'agent.err'}")
+        print(f"powercut: after {len(rig.seconds)} cuts: {error}; "
+              f"what the agent said is in {rig.place / 'agent.err'}")
         return False
     finally:
         rig.close()
@@ -438,7 +442,7 @@ def main():
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit(f"powercut: another one is at work in {arguments.place}; wait for it, or say --place")
+        sys.exit(f"powercut: another one is at work in {arguments.place}; wait, or say --place")
     print(f"powercut: seed {arguments.seed}", flush=True)
     if arguments.nosync:
         well = phase(arguments, True, arguments.cuts)
