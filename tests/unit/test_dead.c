@@ -986,6 +986,7 @@ static void test_faults_in_marking(void **state)
                     r = mark(l, 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5);
                 all = read_all();
                 assert_true(r < 0 || (all.done == 4 && all.letters == 2));
+                assert_true(r < 0 || (!f.unsynced && !f.unsynced_name));
                 assert_int_equal(all.done + all.letters, 6);
                 if (r == 0)
                     tidied = letters_finish(l);
