@@ -793,7 +793,7 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     /* The first one of all knows nothing that is older than itself; without a word the file's time would
      * count, which may come from a write that a power cut has taken back. */
     r = write_snapshot(c, &c->text, c->store, c->generation,
-                       report.written_ns > 0 ? report.written_ns : now_ns());
+                       report.written_ns > 0 ? report.written_ns : seen_now(c));
     if (r < 0)
         goto out;
 
