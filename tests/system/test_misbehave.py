@@ -474,6 +474,7 @@ class World:
         self.quill.write(LAST)
         self.wait()
         self.probe()
+        self.agent.alive()
         peak = self.agent.memory("VmHWM")
         self.agent.terminate()
         self.judge(stats, peak)
