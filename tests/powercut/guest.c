@@ -12,12 +12,12 @@
  *     ready         by wake, until there is a line
  *     durable ID N  lines 0 to N - 1 of this id, and the name of their file, survived fsync(2)
  *     gone ID N     the file with these lines is about to be deleted
- *     odd CRC LEN   at the start: a line with this CRC32 (but for zeros before it) is in a file, and
- *                   nobody wrote it so: the file system kept some of its blocks
+ *     odd CRC LEN   a line with this CRC32 (but for zeros before it) is in a file, and nobody wrote
+ *                   it so: the file system kept some of its blocks
  *
- * Lines are those of tests/system/oracle.py, whose pool of payload is in the file POOL.  A line that
- * the last cut left half is ended with MARK first, as nobody else would: so the judge knows whose
- * it was.  Exits with 1 at the first error, in a sentence. */
+ * Lines are those of tests/system/oracle.py, whose pool of payload is in the file POOL.  A line
+ * that the last cut left half is ended with MARK first, as nobody else would: so the judge knows
+ * whose it was.  Exits with 1 at the first error, in a sentence. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <err.h>
@@ -90,8 +90,8 @@ static void tell(const char *what, const char *id, uint64_t count)
 
 /* --- the awakening --- */
 
-/* The machine is one that was put to sleep before it had seen its disk, and wakes up often: it must not
- * take the time, nor the next random numbers, for those of then. */
+/* The machine is one that was put to sleep before it had seen its disk, and wakes up often: it must
+ * not take the time, nor the next random numbers, for those of then. */
 static int wake(const char *tty)
 {
     struct pollfd line = {.fd = open(tty, O_RDWR | O_NOCTTY | O_CLOEXEC), .events = POLLIN};
@@ -383,8 +383,8 @@ static int write_lines(const char *dir, const char *pool, unsigned cut, uint64_t
 
 /* --- the cleaner --- */
 
-/* Where the whole lines of a file end.  What is behind is the cut's; a file that goes takes it along,
- * unless the agent still sends it. */
+/* Where the whole lines of a file end.  What is behind is the cut's; a file that goes takes it
+ * along, unless the agent still sends it. */
 static uint64_t whole_end(const char *path, uint64_t size)
 {
     char room[LINE_MAX_BYTES];

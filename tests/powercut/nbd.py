@@ -2,9 +2,9 @@
 
 QEMU killed alone loses nothing that its guest wrote: the host's page cache outlives it.  So the
 disk itself must forget.  A write is answered at once and stands in the image; what the image held
-before is kept until the guest says FLUSH (or wrote with FUA).  `cut()` then decides for every sector
-written since, by itself and not in order, which of the versions it has had is the one that the
-power left behind: old, new, or one between.  Sectors are never torn, as on real disks, but the 4096
+before is kept until the guest says FLUSH (or wrote with FUA).  `cut()` then decides for every
+sector written since, by itself and not in order, which of the versions it has had is the one that
+the power left behind: old, new, or one between.  Sectors are never torn, as on real disks, but the 4096
 bytes of a file system's block are eight of them.  Only the first block stays whole: there ext4 has
 its superblock, across two sectors, and looks at it before its journal, so that a machine does not
 boot from a torn one (e2fsck would mend it).  That is not what is tested here.

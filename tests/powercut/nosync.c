@@ -1,6 +1,6 @@
 /* nosync -- preloaded, a program believes that its files are durable, and none is.
  *
- * For the agent alone: a rig that cuts the power must see it lose lines then, or it sees nothing. */
+ * For the agent alone: a rig that cuts the power must see lines lost then, or it sees nothing. */
 #include <sys/types.h>
 
 int fsync(int fd);
