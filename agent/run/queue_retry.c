@@ -66,20 +66,18 @@ static int grow(struct chunk *k)
     return 0;
 }
 
-static int chunk_add(struct chunk *k, const struct queue_item *item, bool newline)
+static int chunk_add(struct chunk *k, const struct queue_item *item)
 {
     size_t from = k->text.len;
     int r = k->count == k->cap ? grow(k) : 0;
 
     if (r < 0 || (r = buf_append(&k->text, item->key)) < 0 ||
-        (r = buf_append(&k->text, item->record)) < 0 ||
-        (newline && (r = buf_append_char(&k->text, '\n')) < 0) ||
-        (r = buf_append(&k->text, item->file)) < 0)
+        (r = buf_append(&k->text, item->record)) < 0 || (r = buf_append(&k->text, item->file)) < 0)
         return r;
     k->at[k->count] = from;
     k->items[k->count] = *item;
     k->parcels[k->count] =
-        (struct parcel){.key = {NULL, item->key.len}, .record = {NULL, item->record.len + newline}};
+        (struct parcel){.key = {NULL, item->key.len}, .record = {NULL, item->record.len}};
     k->count++;
     return 0;
 }
@@ -214,20 +212,6 @@ static const struct config_flow *find_flow(const struct config *config, const ch
     return NULL;
 }
 
-/* Firehose puts nothing between records: what was set aside before it became one gets its newline. */
-static bool wants_newline(const struct retry *t, const struct queue_item *item)
-{
-    const struct config_flow *f = t->flow;
-
-    for (size_t i = 0; i < t->command->config->flow_count; i++)
-        if (slice_equal(item->flow, slice_of(t->command->config->flows[i].name)))
-            f = &t->command->config->flows[i];
-    return t->kind == QUEUE_DEAD && f->compress == CONFIG_COMPRESS_NONE &&
-           (f->newline == CONFIG_NEWLINE_TRUE ||
-            (f->newline == CONFIG_NEWLINE_AUTO && f->delivery_stream != NULL)) &&
-           !slice_ends_with(item->record, SLICE("\n"));
-}
-
 /* Why it must not be sent, or NULL. */
 static const char *find_obstacle(const struct retry *t, const struct queue_item *item)
 {
@@ -236,7 +220,7 @@ static const char *find_obstacle(const struct retry *t, const struct queue_item 
                "it is";
     if (item->cut)
         return "is only the beginning of its line, which was longer than a record may be";
-    return courier_refuses(t->courier, item->key.len, item->record.len + wants_newline(t, item));
+    return courier_refuses(t->courier, item->key.len, item->record.len);
 }
 
 static int take_item(struct retry *t, const struct queue_item *item)
@@ -252,7 +236,7 @@ static int take_item(struct retry *t, const struct queue_item *item)
     }
     if (!t->command->apply || t->over)
         return 0;
-    r = chunk_add(k, item, wants_newline(t, item));
+    r = chunk_add(k, item);
     if (r == 0 && item->last && (k->count >= CHUNK_RECORDS || k->text.len >= CHUNK_BYTES))
         r = send_chunk(t);
     return r;

@@ -620,7 +620,7 @@ def test_damage_in_the_spool(spooled, agent, queue, told):
 
 @keeps
 def test_dead_letters_for_firehose(logs, agent, told, endpoint):
-    """What was set aside before it became a record gets the newline that all records there have."""
+    """What was set aside has the newline that all records there have."""
     agent.configure(flow(logs / "*.log", parse=CSV, delivery_stream="d1")).start()
     (logs / "a.log").write_bytes(b"1,2,3,4\n1,2,3,5\n")
     eventually(lambda: len(told("show")) == 2, what="the letters", alive=agent.alive)
