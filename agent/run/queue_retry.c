@@ -133,21 +133,34 @@ static int say_kept(struct retry *t, const char *what, const struct queue_item *
 
 /* --- sending --- */
 
-/* Marks what was sent; of what is marked together, only if all of it was. */
+/* Marks the items [from, to), which lie in one frame: that, or those of them that were sent. */
+static int mark_some(struct retry *t, size_t from, size_t to)
+{
+    const struct chunk *k = &t->chunk;
+    size_t sent = 0;
+    int r = 0;
+
+    for (size_t i = from; i < to; i++)
+        sent += k->parcels[i].state == COURIER_SENT;
+    t->sent += sent;
+    if (sent == to - from)
+        return queue_store_mark(t->store, &k->items[from]);
+    for (size_t i = from; i < to && r == 0; i++)
+        if (k->parcels[i].state == COURIER_SENT)
+            r = queue_store_mark_one(t->store, &k->items[i]);
+    return r;
+}
+
 static int mark_sent(struct retry *t)
 {
     struct chunk *k = &t->chunk;
-    bool all = true;
     int r = 0;
 
-    for (size_t i = 0; i < k->count && r == 0; i++) {
-        all = all && k->parcels[i].state == COURIER_SENT;
-        t->sent += k->parcels[i].state == COURIER_SENT;
-        if (!k->items[i].last)
+    for (size_t i = 0, from = 0; i < k->count && r == 0; i++) {
+        if (!k->items[i].last && i + 1 < k->count)
             continue;
-        if (all)
-            r = queue_store_mark(t->store, &k->items[i]);
-        all = true;
+        r = mark_some(t, from, i + 1);
+        from = i + 1;
     }
     if (r == 0)
         r = queue_store_commit(t->store);
@@ -165,7 +178,7 @@ static int say_refused(struct retry *t)
     int r = 0;
 
     for (size_t i = 0; i < k->count && r == 0; i++)
-        if (k->parcels[i].state == COURIER_REFUSED) {
+        if (k->parcels[i].state == COURIER_REFUSED && k->parcels[i].why[0] != '\0') {
             t->refused++;
             r = say_kept(t, "refused", &k->items[i], k->parcels[i].why);
         }
@@ -232,11 +245,14 @@ static int take_item(struct retry *t, const struct queue_item *item)
     queue_add_to_sum(&t->sum, item);
     if (why != NULL) {
         t->kept++;
-        return say_kept(t, "stays", item, why);
+        r = say_kept(t, "stays", item, why);
     }
-    if (!t->command->apply || t->over)
-        return 0;
+    if (r < 0 || !t->command->apply || t->over)
+        return r;
+    /* Also what stays: its frame is not done then, whatever else of it is sent. */
     r = chunk_add(k, item);
+    if (r == 0 && why != NULL)
+        k->parcels[k->count - 1].state = COURIER_REFUSED;
     if (r == 0 && item->last && (k->count >= CHUNK_RECORDS || k->text.len >= CHUNK_BYTES))
         r = send_chunk(t);
     return r;

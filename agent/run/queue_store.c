@@ -38,7 +38,10 @@ struct queue_store {
     int dir_fd; /* owns: it carries the lock; -1: none */
     uint64_t newest_segment;
     struct spool_frame frame;
-    uint32_t left;       /* records of it that were not told yet */
+    bool has_record; /* of it, that was not told yet */
+    uint32_t index;
+    struct spool_record record;
+    struct spool_source source;
     struct place *found; /* owns: damage that was not told yet */
     size_t found_count;
     bool no_memory; /* for one of them */
@@ -198,6 +201,13 @@ static int next_trouble(struct queue_store *s, struct queue_item *ret)
     return 1;
 }
 
+/* Goes to the next record of the frame that is not done. */
+static void step(struct queue_store *s)
+{
+    s->has_record = spool_next(&s->frame, &s->record, &s->source);
+    s->index = s->frame.next - 1;
+}
+
 /* A frame: 1; 0: that was all of them, or there is trouble to tell first. */
 static int next_frame(struct queue_store *s, struct queue_item *ret)
 {
@@ -211,7 +221,7 @@ static int next_frame(struct queue_store *s, struct queue_item *ret)
             break;
     }
     if (r == 1) {
-        s->left = s->frame.records;
+        step(s);
         return 0;
     }
     s->over = true;
@@ -224,23 +234,21 @@ static int next_frame(struct queue_store *s, struct queue_item *ret)
 static void take_record(struct queue_store *s, struct queue_item *ret)
 {
     const struct spool_frame *f = &s->frame;
-    struct spool_source source = {0};
-    struct spool_record record = {0};
 
-    (void)spool_next(&s->frame, &record, &source);
-    s->left--;
     *ret = (struct queue_item){.what = QUEUE_RECORD,
                                .done = f->done,
-                               .last = s->left == 0,
                                .wall_ms = f->wall_ms,
-                               .flow = source.flow,
-                               .file = source.path,
-                               .offset = record.offset,
-                               .end = record.end,
-                               .key = record.key,
-                               .record = record.data,
-                               .serial = f->serial};
+                               .flow = s->source.flow,
+                               .file = s->source.path,
+                               .offset = s->record.offset,
+                               .end = s->record.end,
+                               .key = s->record.key,
+                               .record = s->record.data,
+                               .serial = f->serial,
+                               .index = s->index};
     name_place(s, f->segment, f->at, ret);
+    step(s);
+    ret->last = !s->has_record;
 }
 
 static int next_of_spool(struct queue_store *s, struct queue_item *ret)
@@ -251,14 +259,14 @@ static int next_of_spool(struct queue_store *s, struct queue_item *ret)
         r = next_trouble(s, ret);
         if (r != 0)
             return r;
-        if (s->left > 0) {
+        if (s->has_record) {
             take_record(s, ret);
             return 1;
         }
         r = next_frame(s, ret);
         if (r != 0)
             return r;
-        if (s->over && s->left == 0 && s->found_count == 0)
+        if (s->over && !s->has_record && s->found_count == 0)
             return 0;
     }
 }
@@ -428,6 +436,14 @@ int queue_store_mark(struct queue_store *s, const struct queue_item *item)
     if (s->kind == QUEUE_DEAD)
         return letters_mark(s->letters, &item->letter);
     spool_ack(s->spool, item->serial);
+    return 0;
+}
+
+int queue_store_mark_one(struct queue_store *s, const struct queue_item *item)
+{
+    if (s->kind == QUEUE_DEAD)
+        return letters_mark(s->letters, &item->letter);
+    spool_ack_part(s->spool, item->serial, item->index, 1);
     return 0;
 }
 

@@ -41,7 +41,8 @@ struct queue_item {
     bool unredacted, cut; /* as of dead_letter */
 
     struct letters_place letter; /* for queue_store_mark: of a dead letter … */
-    uint64_t serial;             /* … and of the spool: of the frame that it is in */
+    uint64_t serial;             /* … and of the spool: of the frame that it is in … */
+    uint32_t index;              /* … and which of its records it is */
 };
 
 struct queue_store_stats {
@@ -85,9 +86,11 @@ void queue_account_add(struct queue_account *a, const struct queue_item *i);
  * tens of gigabytes, only what its headers and its front say.  Errors: -ENOMEM. */
 int queue_store_account(struct queue_store *s, struct queue_account *ret);
 
-/* As letters_mark, letters_commit, letters_finish, letters_tidy.  In a spool, marking a record marks its whole frame;
- * and nothing leaves: only the agent's start knows what of it the checkpoint has still to learn. */
+/* As letters_mark, letters_commit, letters_finish, letters_tidy.  In a spool, marking a record marks its
+ * whole frame, and queue_store_mark_one only itself; and nothing leaves: only the agent's start knows
+ * what of it the checkpoint has still to learn. */
 int queue_store_mark(struct queue_store *s, const struct queue_item *item);
+int queue_store_mark_one(struct queue_store *s, const struct queue_item *item);
 int queue_store_commit(struct queue_store *s);
 int queue_store_finish(struct queue_store *s);
 int queue_store_tidy(struct queue_store *s, uint32_t *ret_left);

@@ -600,6 +600,24 @@ def test_the_spool_is_sent_with_no_agent(spooled, agent, queue, told, endpoint):
     assert len(arrived_anywhere(endpoint)) == 1000          # the agent knows
 
 
+@keeps
+def test_one_that_is_refused_stays_in_the_spool(spooled, agent, told, endpoint):
+    """And is not sent again with its frame, which goes when it goes."""
+    name = spooled(1000)
+    agent.kill()
+    endpoint.start()
+    endpoint.fault("error", code="ValidationException", status=400, message="no",
+                   pattern="^line 000(017|018|555)$")
+    *refused, done = told("retry", "--spool", name, "--apply", status=1)
+    assert len(refused) == 3 and (done["sent"], done["refused"]) == (997, 3)
+    assert sorted(one["record"] for one in told("show")) == \
+        ["line 000017", "line 000018", "line 000555"]
+    endpoint.heal()
+    done, = told("retry", "--spool", name, "--apply")
+    assert (done["records"], done["sent"]) == (3, 3)
+    assert arrived_anywhere(endpoint) == [line(n) for n in range(1000)]
+
+
 def test_damage_in_the_spool(spooled, agent, queue, told):
     name = spooled(1000)
     agent.kill()
