@@ -1,0 +1,167 @@
+"""kill -9 in all kinds of weather: under load, in outages, while the spool fills and drains, while
+files are rotated and deleted.  Nothing is lost or torn, and a kill repeats no more than what was on
+its way.
+
+KILLS (40) is how many kills there are, half of them for each service; `make kills` does 1000."""
+import json
+import os
+import random
+import threading
+import time
+import urllib.error
+
+import pytest
+
+from harness import PATIENCE, eventually, flow
+from test_crash import Rotator
+
+KILLS = int(os.environ.get("KILLS", "40"))
+RATE = 1000                             # lines a second, of each of two logs
+RECORDS = 50
+IN_FLIGHT = 4
+REQUEST_MAX = 500                       # records that a request from the spool may have
+# What may be on its way when it is killed: requests with fresh records, and of the 16 frames that
+# leave the spool at a time two requests.  A kill repeats no more than that.
+WINDOW = IN_FLIGHT * RECORDS + min(2 * REQUEST_MAX, 16 * RECORDS)
+GENERATIONS = 3                         # rotated files of each log that stay
+RESCUE_EVERY = 10                       # kills
+
+SPOOL = {"patience": "300ms", "min_free": "1MiB"}
+
+# What the service does for a while; half of the time all is well.
+WEATHER = {
+    "down": [{"kind": "down", "for_ms": 800}],
+    "failing": [{"kind": "error", "status": 503}],
+    "throttling": [{"kind": "partial", "rate": 0.3}],
+    "hot": [{"kind": "partial", "pattern": "7 "}],
+    "losing answers": [{"kind": "reset_after_store", "rate": 0.2}],
+    "slow": [{"kind": "slow", "delay_ms": 150}],
+}
+
+
+class Weather(threading.Thread):
+    """Changes what the service does; `clear` ends it for as long as one likes."""
+
+    def __init__(self, endpoint, seed):
+        super().__init__(daemon=True)
+        self.endpoint = endpoint
+        self.dice = random.Random(seed)
+        self.lock = threading.Lock()
+        self.done = threading.Event()
+        self.count = dict.fromkeys(WEATHER, 0)
+        self.unanswered = 0             # requests that were stored, and their answers lost
+
+    def set(self, faults):
+        """Also while the port is closed: as soon as it is open again."""
+        while True:
+            try:
+                # Connections that are cut on the way say nothing of what was stored: see `allowed`.
+                self.unanswered += sum(one["fired"] for one in json.loads(
+                    self.endpoint.call("GET", "faults")) if one["kind"] == "reset_after_store")
+                self.endpoint.faults(*faults)
+                return
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.05)
+
+    def run(self):
+        while not self.done.is_set():
+            name = self.dice.choice(list(WEATHER))
+            with self.lock:
+                self.set(WEATHER[name])
+                self.count[name] += 1
+                self.done.wait(self.dice.uniform(0.3, 1.5))
+                self.set([])
+            self.done.wait(self.dice.uniform(0.3, 1.5))
+
+    def stop(self):
+        self.done.set()
+        self.join()
+
+    @property
+    def allowed(self):
+        """Duplicates that the service is to blame for: all that it stored and did not tell of."""
+        return self.unanswered * REQUEST_MAX + self.count["down"] * WINDOW
+
+
+def delete_old(agent, log):
+    """Deletes generations that are delivered or spooled to their end, as the checkpoint says."""
+    old = sorted(log.parent.glob(log.name + ".*"), key=lambda p: int(p.suffix[1:]))[:-GENERATIONS]
+    if not old:
+        return 0
+    done = agent.run("checkpoint", "list", "--json", "-c", agent.config_file)
+    assert done.returncode == 0, done.stderr
+    places = {(one["inode"], one["offset"])
+              for one in map(json.loads, done.stdout.splitlines())}
+    settled = [path for path in old if (path.stat().st_ino, path.stat().st_size) in places]
+    for path in settled:
+        path.unlink()
+    return len(settled)
+
+
+def rescue(agent, weather, quill, path):
+    """A file is deleted in an outage, most of it not yet read: it is read into the spool."""
+    with weather.lock:
+        weather.set(WEATHER["failing"])
+        q = quill(path).write(4000)
+        eventually(lambda: str(path) in agent.open_files(), what="the file is open",
+                   alive=agent.alive)
+        path.unlink()
+        q.close()
+        # Whoever kills it now loses what the service and the disk do not have: so nobody does.
+        eventually(lambda: not any(str(path) in name for name in agent.open_files()), 60,
+                   what="the deleted file is let go of", alive=agent.alive)
+        rescued = "read into the spool now" in agent.log
+        weather.set([])
+    return rescued
+
+
+@pytest.mark.long
+@pytest.mark.endpoint(arguments=["--delivery-stream=s1"])
+@pytest.mark.parametrize("service", ["kinesis", "firehose"])
+def test_killed_in_all_weather(service, logs, agent, oracle, endpoint, writer, quill,
+                               wait_until_delivered, dice):
+    kills = max(1, KILLS // 2)
+    paths = [logs / "a.log", logs / "b.log"]
+    to = {} if service == "kinesis" else {"delivery_stream": "s1", "newline": False}
+    agent.configure(flow(logs / "*.log", records=RECORDS, in_flight=IN_FLIGHT,
+                         held_limit="64KiB", **to), spool=SPOOL)
+    agent.start()                       # the first start: from here on nothing may be missed
+    writers = [writer(path, rate=RATE, hold=0.05) for path in paths]
+    rotators = [Rotator(path, random.Random(dice.random())) for path in paths]
+    weather = Weather(endpoint, dice.random())
+    for one in (*rotators, weather):
+        one.start()
+    worst = seen = spooling = deleted = rescued = 0
+    began = time.monotonic()
+    try:
+        for n in range(kills):
+            # most kills hit work, one in eight the start
+            time.sleep(dice.uniform(0, 0.03) if n % 8 == 7 else dice.uniform(0.1, 0.7))
+            if n % 5 == 4:
+                deleted += sum(delete_old(agent, path) for path in paths)
+            if n % RESCUE_EVERY == RESCUE_EVERY - 1:
+                rescued += rescue(agent, weather, quill, logs / f"rescue{n}.log")
+            oracle.poll()
+            spooling += any((agent.state_dir / "spool").rglob("*.seg"))
+            agent.kill()
+            worst, seen = max(worst, oracle.duplicated - seen), oracle.duplicated
+            if n % 10 == 5:
+                time.sleep(dice.uniform(0.3, 1.0))  # files are rotated meanwhile
+            agent.start(wait=False)
+    finally:
+        for one in (*rotators, weather):
+            one.stop()
+    seconds = time.monotonic() - began
+    for one in writers:
+        one.stop()
+    wait_until_delivered(timeout=120 + KILLS / 5)
+    agent.terminate()
+    allowed = kills * WINDOW + weather.allowed
+    verdict = oracle.expect(duplicated=allowed)
+    print(f"{service}: {kills} kills in {seconds:.0f} s, {sum(r.rotations for r in rotators)} "
+          f"rotations, {deleted} generations deleted and {rescued} files rescued, weather "
+          f"{weather.count}, {weather.unanswered} answers lost, {spooling} kills with a spool: "
+          f"{verdict}; duplicates of one kill: {worst} at most, {verdict.duplicated / kills:.0f} "
+          f"on average, the window is {WINDOW}")
+    assert rescued == kills // RESCUE_EVERY
+    assert PATIENCE > 1 or spooling > kills // 4
