@@ -119,7 +119,7 @@ static const struct config_key global_keys[] = {
      .meaning = "what stays free for others on state_dir's file system"},
     {"spool.when_full", CONFIG_WORD, AT(spool.when_full), "wait", 0, 0,
      .meaning = "whether reading waits then, or what was spooled first is dropped", .words = fulls},
-    {"spool.patience", CONFIG_TIME, AT(spool.patience_ms), "30s", 0, 24 * 60 * MINUTE,
+    {"spool.patience", CONFIG_TIME, AT(spool.patience_ms), "30s", 100, 24 * 60 * MINUTE,
      .meaning = "how long a batch is tried before it is spooled"},
     {"endpoint.kinesis", CONFIG_TEXT, AT(endpoint.kinesis), NULL, 1, 1024,
      .meaning = "URL to use instead of the region's own", .judge = judge_endpoint},

@@ -105,7 +105,8 @@ void batch_rest(struct batch *b)
 
 static char *batch_put(char *to, struct slice s)
 {
-    memcpy(to, s.ptr, s.len);
+    if (s.len > 0) /* a service without keys has none */
+        memcpy(to, s.ptr, s.len);
     return to + s.len;
 }
 

@@ -57,6 +57,7 @@ struct deliver {
     uint64_t fills;
     uint32_t records; /* that went into batches, wrapping; without those of the one being filled */
     uint32_t in_flight;
+    uint64_t keep_bytes; /* of the memory of an idle batch: a rare large record gives it back */
     bool room_wanted, hurry, impatient, pressed, joined;
     uint64_t give_up_again_ms; /* monotonic: nobody takes a batch before */
 
@@ -337,7 +338,8 @@ static bool deliver_give_up(struct deliver *d, struct batch *b)
 static void deliver_landed(struct deliver *d, struct batch *b)
 {
     deliver_move(b, b->state == BATCH_IDLE ? &d->idle : &d->sealed);
-    if (b->state == BATCH_IDLE && d->budget != NULL && budget_is_tight(d->budget))
+    if (b->state == BATCH_IDLE && d->budget != NULL &&
+        (budget_is_tight(d->budget) || b->touched > d->keep_bytes))
         deliver_rest(d, b);
     loop_want_turn(d->loop, &d->turn);
 
@@ -489,7 +491,7 @@ static void deliver_say_records(struct deliver *d, const struct service_complain
              "flow %s: stream '%s': %u records not taken: %.*s: %.*s; %s; %s; "
              "%" PRIu64 " more such answers in the last minute",
              d->settings.flow, d->settings.stream, count,
-             SLICE_ARG(c->code.len > 0 ? c->code : SLICE("no sequence number")),
+             SLICE_ARG(c->code.len > 0 ? c->code : SLICE("no reason")),
              SLICE_ARG(slice_first(c->message, 200)),
              aws_error_advice(d->settings.service, c->code, c->message, aws_error_class(c->code)),
              fate, held);
@@ -716,6 +718,7 @@ int deliver_new(struct loop *loop, struct random *random, struct client *client,
     d->budget = budget;
     d->settings = *settings;
     d->events = *events;
+    d->keep_bytes = 2 * settings->limits.bytes;
     d->user = (struct gate_user){
         .flow = settings->flow, .in_flight_max = settings->in_flight_max, .send = deliver_send};
     d->memory = (struct budget_user){.squeeze = deliver_squeeze, .room = deliver_has_memory};

@@ -14,6 +14,7 @@
 
 enum {
     GATE_SAY_EVERY_MS = 60 * 1000,
+    GATE_SHORT_MS = 1000,
     GATE_WITNESS_MS = 60 * 1000,
     GATE_BODY_MIN = 64 * 1024, /* bytes: nobody refuses less for its size alone */
     GATE_BODY_TRY = 64,        /* good answers after which a larger body is tried again */
@@ -179,8 +180,11 @@ void gate_failed(struct gate *g, const struct gate_user *u, uint64_t number,
     if (!gate_is_failing(g))
         g->failing_since_ms = now;
 
-    /* Not before they say, and not all of those who were told the same at the same moment. */
+    /* No longer than the trouble has lasted, so that a short one is not answered with a long silence; not
+     * before they say, and not all of those who were told the same at the same moment. */
     wait = backoff_delay_ms(&backoff_by_class[a->class], g->tries, g->random);
+    if (a->class == AWS_ERROR_TRANSIENT)
+        wait = MIN(wait, MAX(now - g->failing_since_ms, (uint64_t)GATE_SHORT_MS));
     if (a->retry_after_ms > wait)
         wait = a->retry_after_ms + random_below(g->random, a->retry_after_ms / 4 + 1);
     g->not_before_ms = now + wait;
