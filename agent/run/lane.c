@@ -610,6 +610,13 @@ static void lane_say_account(const struct lane *l)
                  d->requests_ok + d->requests_throttled, d->records_retried, f->lines_cut,
                  d->records_spooled, f->dead, flow_pending(l->flows[i]));
     }
+    for (size_t i = 0; i < l->destination_count; i++) {
+        const struct destination *d = &l->destinations[i];
+
+        if (d->depot != NULL && depot_dropped(d->depot) > 0)
+            log_error("spool of %s: %" PRIu64 " records were dropped, as spool.when_full says",
+                      d->name, depot_dropped(d->depot));
+    }
 }
 
 /* Everything is said and done: the last facts become durable. */

@@ -143,7 +143,7 @@ def test_the_oldest_go_if_they_are_told_to(logs, agent, oracle, endpoint, quill,
     def settled():
         """All that was not dropped has arrived: the last line, and nothing more comes."""
         oracle.poll()
-        lost = oracle.missing().get("q0", [q.count - 1])
+        lost = oracle.missing().get(b"q0", [q.count - 1])
         return lost and lost[-1] != q.count - 1 and not agent_is_behind()
 
     def agent_is_behind():
