@@ -5,9 +5,10 @@ disk itself must forget.  A write is answered at once and stands in the image; w
 before is kept until the guest says FLUSH (or wrote with FUA).  `cut()` then decides for every
 sector written since, by itself and not in order, which of the versions it has had is the one that
 the power left behind: old, new, or one between.  Sectors are never torn, as on real disks, but the 4096
-bytes of a file system's block are eight of them.  Only the first block stays whole: there ext4 has
-its superblock, across two sectors, and looks at it before its journal, so that a machine does not
-boot from a torn one (e2fsck would mend it).  That is not what is tested here.
+bytes of a file system's block are eight of them.  Only what ext4 itself trusts to be written at
+once stays whole: the first block, with its superblock across two sectors, and the blocks that steer
+its journal.  With one of those torn it is not mounted, and e2fsck has to come; that is not what is
+tested here.
 
 The protocol is NBD's fixed newstyle, no more of it than QEMU's client speaks.
 """
@@ -17,7 +18,8 @@ import struct
 import threading
 
 SECTOR = 512
-SUPERBLOCK = 4096                       # with what stands around it
+BLOCK = 4096
+_JOURNAL = bytes.fromhex("c03b3998")    # how a commit or a descriptor of jbd2 begins
 
 _GREETING = struct.pack(">8s8sH", b"NBDMAGIC", b"IHAVEOPT", 3)      # fixed newstyle, no zeroes
 _OPTION = struct.Struct(">8sII")
@@ -160,13 +162,20 @@ class Disk:
             error = _EINVAL
         self._client.sendall(_REPLY.pack(_REPLY_MAGIC, error, handle) + data)
 
+    def _unit(self, offset, block):
+        """How many bytes are kept or forgotten together; what was decided once stays so."""
+        if offset in self._versions:
+            return len(self._versions[offset][0])
+        whole = offset % BLOCK == 0 and len(block) == BLOCK
+        return BLOCK if whole and (offset == 0 or block[:4] == _JOURNAL) else SECTOR
+
     def _write(self, offset, data, durable):
         """Whole sectors, as QEMU writes them; FUA makes these durable and no others."""
         self.writes += 1
         old = None if durable else os.pread(self._fd, len(data), offset)
         at = 0
         while at < len(data):
-            end = at + (SECTOR if offset + at else SUPERBLOCK)
+            end = at + self._unit(offset + at, data[at:at + BLOCK])
             if durable:
                 self._versions.pop(offset + at, None)
             else:
