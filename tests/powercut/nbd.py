@@ -4,8 +4,8 @@ QEMU killed alone loses nothing that its guest wrote: the host's page cache outl
 disk itself must forget.  A write is answered at once and stands in the image; what the image held
 before is kept until the guest says FLUSH (or wrote with FUA).  `cut()` then decides for every
 sector written since, by itself and not in order, which of the versions it has had is the one that
-the power left behind: old, new, or one between.  Sectors are never torn, as on real disks, but the 4096
-bytes of a file system's block are eight of them.  Only what ext4 itself trusts to be written at
+the power left behind: old, new, or one between.  Sectors are never torn, as on real disks, but the
+4096 bytes of a file system's block are eight of them.  Only what ext4 itself trusts to be written at
 once stays whole: the first block, with its superblock across two sectors, and the blocks that steer
 its journal.  With one of those torn it is not mounted, and e2fsck has to come; that is not what is
 tested here.
