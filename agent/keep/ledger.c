@@ -17,8 +17,8 @@ int ledger_pool_init(struct ledger_pool *p, size_t count)
     p->extents = calloc(count, sizeof(*p->extents));
     if (p->extents == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < count; i++)
-        list_append(&p->free, &p->extents[i].node);
+    p->used = 0;
+    p->count = count;
     return 0;
 }
 
@@ -55,8 +55,13 @@ struct extent *ledger_extent(struct ledger *l, struct ledger_pool *p, uint64_t f
         if (e->fill == fill)
             return e;
     }
-    assert(!list_is_empty(&p->free)); /* invariant 4 */
-    e = extent_of(list_take(&p->free));
+    if (!list_is_empty(&p->free)) {
+        e = extent_of(list_take(&p->free));
+    } else {
+        assert(p->used < p->count); /* invariant 4 */
+        e = &p->extents[p->used++];
+        list_init(&e->node);
+    }
     e->ledger = l;
     e->end = ledger_end(l);
     e->fill = fill;

@@ -45,7 +45,8 @@ struct extent {
 
 struct ledger_pool {
     struct extent *extents; /* owns */
-    struct list free;
+    struct list free;       /* of those that were used … */
+    size_t used, count;     /* … which are the first `used`: the others cost no memory yet */
 };
 
 /* `count`: the most records that can be unsettled at a time.  Errors: -ENOMEM. */

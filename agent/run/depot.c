@@ -22,7 +22,7 @@
 
 enum {
     DEPOT_AGAIN_MS = 2000, /* after a failure, and while there is no room */
-    DEPOT_TIDY_MS = 1000,  /* from an acknowledgement to its sync */
+    DEPOT_TIDY_MS = 250,   /* from an acknowledgement to its sync */
     DEPOT_LINGER_MS = 50,  /* what is drained waits so long for more of it */
     DEPOT_SAY_EVERY_MS = 60 * 1000,
     DEPOT_OUT = 16, /* frames that are on their way at a time */

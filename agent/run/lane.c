@@ -36,10 +36,16 @@
 #include <time.h>
 
 enum {
-    LANE_SYNC_MS = 1000,                /* from the first fact written to its sync */
-    LANE_SYNC_AGAIN_MS = 2000,          /* after one that failed */
-    LANE_SPOOL_MS = 10 * 1000,          /* at the end, for writing what could not be delivered */
-    LANE_BASE_BYTES = 20 * 1024 * 1024, /* of memory_limit: all that is not batches, as measured */
+    LANE_SYNC_MS = 1000,       /* from the first fact written to its sync */
+    LANE_SYNC_AGAIN_MS = 2000, /* after one that failed */
+    LANE_SPOOL_MS = 10 * 1000, /* at the end, for writing what could not be delivered */
+
+    /* Of memory_limit, what is not for batches; measured. */
+    LANE_BASE_BYTES =
+        25 * 1024 * 1024, /* the program, and half of it what large lines are worked on in */
+    LANE_FLOW_BYTES = 256 * 1024,
+    LANE_FILE_BYTES = 1280,             /* one that is not quiet */
+    LANE_LEAST_BYTES = 8 * 1024 * 1024, /* are for batches however many flows and files there are */
     LANE_SAY_EVERY_MS = 60 * 1000,
     LANE_OTHER_FDS = 48, /* sockets, inotify, our own files, and those open for a moment */
 };
@@ -107,11 +113,25 @@ static int lane_write_notes(struct lane *l)
     return checkpoint_write(l->checkpoint);
 }
 
+/* What memory_limit leaves for batches; returns what would be needed for the least of it. */
+static uint64_t lane_set_budget(struct lane *l)
+{
+    uint64_t needed = LANE_BASE_BYTES + l->flow_count * LANE_FLOW_BYTES;
+
+    for (size_t i = 0; i < l->flow_count; i++)
+        needed += flow_file_count(l->flows[i]) * LANE_FILE_BYTES;
+    l->budget.limit = LANE_LEAST_BYTES;
+    if (l->config->memory_limit > needed + LANE_LEAST_BYTES)
+        l->budget.limit = l->config->memory_limit - needed;
+    return needed + LANE_LEAST_BYTES;
+}
+
 static void lane_write(struct loop_turn *t)
 {
     struct lane *l = CONTAINER_OF(t, struct lane, write);
     int r = lane_write_notes(l);
 
+    (void)lane_set_budget(l); /* files come and go */
     if (r < 0)
         lane_say_checkpoint(l, "writing", r);
     lane_want_sync(l, r < 0 ? LANE_SYNC_AGAIN_MS : LANE_SYNC_MS);
@@ -424,7 +444,7 @@ int lane_new(const struct config *config, const struct state *state, const struc
     l->job = (struct scribe_job){.run = lane_job_run, .done = lane_job_done};
     l->descriptors.limit = lane_file_limit();
     list_init(&l->descriptors.opened);
-    budget_init(&l->budget, config->memory_limit - LANE_BASE_BYTES);
+    budget_init(&l->budget, LANE_LEAST_BYTES);
     loop_turn_init(&l->write, lane_write);
     if (world->seed != 0)
         l->random.state = world->seed;
@@ -550,6 +570,7 @@ void lane_start(struct lane *l)
     if (l->imds != NULL)
         imds_start(l->imds);
     size_t files = 0;
+    uint64_t needed;
     int r;
 
     for (size_t i = 0; i < l->destination_count; i++)
@@ -570,6 +591,11 @@ void lane_start(struct lane *l)
     r = lane_commit(l);
     if (r < 0)
         lane_say_checkpoint(l, "writing where the files begin", r);
+    needed = lane_set_budget(l);
+    if (needed > l->config->memory_limit)
+        log_warn("memory_limit: %zu files in %zu flows take more than that; set it to %" PRIu64
+                 "MiB or more",
+                 files, l->flow_count, (needed >> 20) + 1);
     log_info("kinetail " KINETAIL_VERSION ": following %zu files in %zu flows", files,
              l->flow_count);
 }

@@ -137,6 +137,7 @@ static size_t count_free(const struct ledger_pool *p)
     {
         n++;
     }
+    n += p->count - p->used;
     return n;
 }
 
