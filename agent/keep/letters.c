@@ -231,6 +231,13 @@ int letters_next(struct letters *l, struct letters_item *ret)
 
 int letters_mark(struct letters *l, const struct letters_place *p)
 {
+    struct letters_place *last = l->noted_count > 0 ? &l->noted[l->noted_count - 1] : NULL;
+
+    /* One behind the other, as most often: as one, so that any number of letters costs no memory. */
+    if (last != NULL && last->segment == p->segment && last->end == p->at) {
+        last->end = p->end;
+        return 0;
+    }
     if (l->noted_count == l->noted_cap) {
         size_t cap = MAX((size_t)64, 2 * l->noted_cap);
         struct letters_place *more = reallocarray(l->noted, cap, sizeof(*more));
