@@ -258,8 +258,8 @@ bool dead_marks_have(const struct dead_marks *m, uint64_t at)
     return false;
 }
 
-/* All or none: what could only be written in part is taken back, and if that cannot be, then what is
- * there holds all the same, mark by mark. */
+/* All or none: what could only be written in part is taken back, and if that cannot be, then what
+ * is there holds all the same, mark by mark. */
 static int append_durably(const struct disk *disk, int dir_fd, int fd, struct slice text)
 {
     uint64_t size;

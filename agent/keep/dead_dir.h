@@ -1,13 +1,13 @@
 /* dead_dir -- a directory of dead letters: which segments there are, and what of them is done.
  *
- * Letters that were sent again or dropped are done.  That is not written into the segment, which is the
- * agent's, but beside it: dead-NNNNNNNNNNNNNNNN.done (0600) holds marks, to which only commands
+ * Letters that were sent again or dropped are done.  That is not written into the segment, which is
+ * the agent's, but beside it: dead-NNNNNNNNNNNNNNNN.done (0600) holds marks, to which only commands
  * append, one at a time (keep/letters.h); a running agent never looks at them.
  *
  *     mark   u64 from  u64 to  u32 flags  u32 crc       little-endian
  *
- *   1. A mark says that the letters in the bytes [from, to) of the segment are done.  Its crc is the
- *      CRC32C of what is before it, begun with the segment's seed: what is torn, flipped or of
+ *   1. A mark says that the letters in the bytes [from, to) of the segment are done.  Its crc is
+ *      the CRC32C of what is before it, begun with the segment's seed: what is torn, flipped or of
  *      another segment with this number is no mark.
  *   2. A last mark from 0 to the segment's end says that all of it is done: such a segment leaves,
  *      or, if there was damage in it (DEAD_MARK_DAMAGED), is called *.damaged.  So nobody reads a
@@ -46,9 +46,9 @@ struct dead_list {
 int dead_dir_list(const struct disk *disk, int dir_fd, struct dead_list *ret);
 void dead_list_done(struct dead_list *l);
 
-/* Sends off what is all done and what nothing was ever in, and counts what stays, into *report.  Nobody
- * may be writing: the caller holds the store's lock.  Goes on after an error, and returns the last
- * one. */
+/* Sends off what is all done and what nothing was ever in, and counts what stays, into *report.
+ * Nobody may be writing: the caller holds the store's lock.  Goes on after an error, and returns
+ * the last one. */
 int dead_dir_tidy(const struct disk *disk, int dir_fd, const struct dead_list *l,
                   struct dead_report *report);
 

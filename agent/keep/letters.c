@@ -233,7 +233,8 @@ int letters_mark(struct letters *l, const struct letters_place *p)
 {
     struct letters_place *last = l->noted_count > 0 ? &l->noted[l->noted_count - 1] : NULL;
 
-    /* One behind the other, as most often: as one, so that any number of letters costs no memory. */
+    /* One behind the other, as most often: as one, so that any number of letters costs no
+     * memory. */
     if (last != NULL && last->segment == p->segment && last->end == p->at) {
         last->end = p->end;
         return 0;

@@ -46,10 +46,10 @@ struct letters_stats {
     uint32_t damaged;         /* files that are called *.damaged */
 };
 
-/* Lists the segments that are there now.  `name` is the destination's directory.  With `mark` no other
- * command can mark until letters_close: -EBUSY if one does.  Borrows `disk`; `state_dir_fd` is used by
- * this call only.  Gives *ret.  Errors: -ENOENT: there is no such destination; -EINVAL: that is no
- * name; open(2)'s. */
+/* Lists the segments that are there now.  `name` is the destination's directory.  With `mark` no
+ * other command can mark until letters_close: -EBUSY if one does.  Borrows `disk`; `state_dir_fd`
+ * is used by this call only.  Gives *ret.  Errors: -ENOENT: there is no such destination; -EINVAL:
+ * that is no name; open(2)'s. */
 int letters_open(const struct disk *disk, int state_dir_fd, const char *name, bool mark,
                  struct letters **ret);
 void letters_close(struct letters *l); /* NULL is fine */
@@ -61,16 +61,18 @@ const struct letters_stats *letters_stats(const struct letters *l);
 int letters_next(struct letters *l, struct letters_item *ret);
 void letters_rewind(struct letters *l);
 
-/* Notes that a letter is done; letters_commit makes all notes durable.  After an error of it, what was
- * noted may be done or not, and is forgotten.  Errors: -ENOMEM; open(2)'s, write(2)'s, fdatasync(2)'s. */
+/* Notes that a letter is done; letters_commit makes all notes durable.  After an error of it, what
+ * was noted may be done or not, and is forgotten.  Errors: -ENOMEM; open(2)'s, write(2)'s,
+ * fdatasync(2)'s. */
 int letters_mark(struct letters *l, const struct letters_place *p);
 int letters_commit(struct letters *l);
 
-/* Notes which segments are all done, so that the agent sends them off: when it begins another one, or
- * when it starts.  Reads what was marked. */
+/* Notes which segments are all done, so that the agent sends them off: when it begins another one,
+ * or when it starts.  Reads what was marked. */
 int letters_finish(struct letters *l);
 
-/* After that, where no agent runs and none can start: they leave now.  *ret_left is how many did. */
+/* After that, where no agent runs and none can start: they leave now.  *ret_left is how many
+ * did. */
 int letters_tidy(struct letters *l, uint32_t *ret_left);
 
 #endif

@@ -1,12 +1,12 @@
 /* courier -- takes records to one destination once, for a command: no files, no flows, no agent.
  *
  *   1. A parcel is called sent only if the service has called it stored.
- *   2. Each call ends: after COURIER_TRIES requests in a row that settled nothing, or at once where only
- *      a person can help, it gives up, and says why.
+ *   2. Each call ends: after COURIER_TRIES requests in a row that settled nothing, or at once where
+ *      only a person can help, it gives up, and says why.
  *   3. A request that is refused as a whole is halved until the culprit stands alone.
  *
- * Threads: one; curl_global_init must have happened.  Blocks: in courier_send.  Says on standard error
- * only what keeps it from being made. */
+ * Threads: one; curl_global_init must have happened.  Blocks: in courier_send.  Says on standard
+ * error only what keeps it from being made. */
 #ifndef COURIER_H
 #define COURIER_H
 
@@ -34,8 +34,8 @@ struct parcel {
     char why[COURIER_WHY_SIZE]; /* REFUSED: in a sentence's rest */
 };
 
-/* Borrows both until courier_free.  What is wrong is said.  Errors: -ENOKEY: there are no credentials;
- * -ENOMEM; endpoint's, client's. */
+/* Borrows both until courier_free.  What is wrong is said.  Errors: -ENOKEY: there are no
+ * credentials; -ENOMEM; endpoint's, client's. */
 int courier_new(const struct config *config, const struct config_flow *flow, struct courier **ret);
 void courier_free(struct courier *c); /* NULL is fine */
 

@@ -39,7 +39,8 @@ int queue_tidy(struct queue_command *c, struct queue_store *s)
     pid_t owner;
     int r = queue_store_finish(s);
 
-    /* An agent that wants to start meanwhile would be told that there is another one: not for long. */
+    /* An agent that wants to start meanwhile would be told that there is another one: not for
+     * long. */
     if (r == 0 && state_open(&disk_system, c->state_dir, &state, &what, &owner) == 0) {
         r = queue_store_tidy(s, &left);
         state_close(&state);

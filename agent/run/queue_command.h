@@ -1,5 +1,5 @@
-/* queue_command -- kinetail queue list|show|verify|drop|retry: the spool and the dead letters, for a
- * person.
+/* queue_command -- kinetail queue list|show|verify|drop|retry: the spool and the dead letters, for
+ * a person.
  *
  *   1. Nothing is dropped or sent without --apply.
  *   2. It works beside a running agent, and rewrites nothing that the agent writes.

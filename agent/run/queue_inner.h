@@ -68,8 +68,8 @@ int queue_end_output(int r, int status);
 /* Whether the options mean this record. */
 bool queue_means(const struct queue_command *c, const struct queue_item *item);
 
-/* Calls `run` for each destination of each kind that the options mean, with what is there.  Says what
- * cannot be opened.  The exit status, the worst of all. */
+/* Calls `run` for each destination of each kind that the options mean, with what is there.  Says
+ * what cannot be opened.  The exit status, the worst of all. */
 int queue_each(struct queue_command *c, bool mark,
                int (*run)(struct queue_command *c, enum queue_kind kind, const char *directory,
                           struct queue_store *s, void *user),

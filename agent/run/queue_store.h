@@ -1,5 +1,5 @@
-/* queue_store -- what of one destination lies in the state directory: its spool or its dead letters, item
- * by item, for a command that works beside a running agent.
+/* queue_store -- what of one destination lies in the state directory: its spool or its dead
+ * letters, item by item, for a command that works beside a running agent.
  *
  * Threads: one.  Blocks: always.  Errors: 0 or -errno. */
 #ifndef QUEUE_STORE_H
@@ -61,13 +61,13 @@ struct queue_account {
 /* "spool", "dead". */
 const char *queue_kind_word(enum queue_kind kind);
 
-/* Tells `each` the directories of all destinations that have something of this kind, in the order of
- * their names.  Errors: open(2)'s, -ENOMEM, or what `each` returned. */
+/* Tells `each` the directories of all destinations that have something of this kind, in the order
+ * of their names.  Errors: open(2)'s, -ENOMEM, or what `each` returned. */
 int queue_store_each(int state_dir_fd, enum queue_kind kind,
                      int (*each)(void *user, const char *directory), void *user);
 
-/* The name of a destination's directory: that with "_" for every "/".  Errors: -ENAMETOOLONG; -EINVAL:
- * nothing can be called so. */
+/* The name of a destination's directory: that with "_" for every "/".  Errors: -ENAMETOOLONG;
+ * -EINVAL: nothing can be called so. */
 int queue_store_directory(const char *destination, char *to, size_t size);
 
 /* As letters_open.  With `mark` items can be marked. */
@@ -82,13 +82,13 @@ int queue_store_next(struct queue_store *s, struct queue_item *ret);
 
 void queue_account_add(struct queue_account *a, const struct queue_item *i);
 
-/* What waits, as quickly as that can be known, instead of queue_store_next: of a spool, which may have
- * tens of gigabytes, only what its headers and its front say.  Errors: -ENOMEM. */
+/* What waits, as quickly as that can be known, instead of queue_store_next: of a spool, which may
+ * have tens of gigabytes, only what its headers and its front say.  Errors: -ENOMEM. */
 int queue_store_account(struct queue_store *s, struct queue_account *ret);
 
-/* As letters_mark, letters_commit, letters_finish, letters_tidy.  In a spool, marking a record marks its
- * whole frame, and queue_store_mark_one only itself; and nothing leaves: only the agent's start knows
- * what of it the checkpoint has still to learn. */
+/* As letters_mark, letters_commit, letters_finish, letters_tidy.  In a spool, marking a record
+ * marks its whole frame, and queue_store_mark_one only itself; and nothing leaves: only the agent's
+ * start knows what of it the checkpoint has still to learn. */
 int queue_store_mark(struct queue_store *s, const struct queue_item *item);
 int queue_store_mark_one(struct queue_store *s, const struct queue_item *item);
 int queue_store_commit(struct queue_store *s);

@@ -1,6 +1,6 @@
-/* fuzz_dead -- whatever may stand in a segment of dead letters and in the marks beside it: the start
- * succeeds and changes nothing that holds, a command reads each letter that holds once, and what it
- * marks as done is done.
+/* fuzz_dead -- whatever may stand in a segment of dead letters and in the marks beside it: the
+ * start succeeds and changes nothing that holds, a command reads each letter that holds once, and
+ * what it marks as done is done.
  *
  * The first byte says whether the text is taken as it is or gets its checksums right first: with
  * wrong ones nothing behind the first check would ever be reached; and whether its end is taken for

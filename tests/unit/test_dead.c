@@ -1,5 +1,5 @@
-/* The dead letters: what was called durable is there again, and nothing else, whatever the files and
- * the disk went through. */
+/* The dead letters: what was called durable is there again, and nothing else, whatever the files
+ * and the disk went through. */
 #include "keep/dead.h"
 
 #include <dirent.h>
@@ -329,7 +329,8 @@ static void test_format(void **state)
     assert_int_equal(found.letter.wall_ms, -1);
     assert_false(dead_next(&rest, seed, &line, &found));
 
-    /* A member that is not known is passed over; one that is missing is missed, and said twice too. */
+    /* A member that is not known is passed over; one that is missing is missed, and said twice
+     * too. */
     for (int k = 0; k < 3; k++) {
         static const char *const members[] = {"\"more\":[1,{\"time\":2}],\"time\":\"t\"", "\"x\":1",
                                               "\"time\":\"t\",\"time\":\"t\""};
@@ -427,7 +428,8 @@ static void make_three(struct buf *text)
     file_get(1, text);
 }
 
-/* Cut off at every byte: what is whole stays, what is torn is no damage, and what nothing was in leaves. */
+/* Cut off at every byte: what is whole stays, what is torn is no damage, and what nothing was in
+ * leaves. */
 static void test_torn(void **state)
 {
     struct dead_report report;
@@ -812,8 +814,8 @@ static void write_run(uint64_t first, uint64_t last)
     dead_close(d);
 }
 
-/* What is done is not read again; a segment that is all done leaves with the next start, or, with no
- * agent, at once. */
+/* What is done is not read again; a segment that is all done leaves with the next start, or, with
+ * no agent, at once. */
 static void test_done(void **state)
 {
     struct letters *l, *other = NULL;
@@ -870,7 +872,8 @@ static void test_done(void **state)
     buf_done(&text);
 }
 
-/* An agent that runs for long gives back the room of what is done, too: when it begins a segment. */
+/* An agent that runs for long gives back the room of what is done, too: when it begins a
+ * segment. */
 static void test_done_meanwhile(void **state)
 {
     enum { LARGE = 7 * 1024 * 1024 };
@@ -960,8 +963,8 @@ static void test_marks_that_are_none(void **state)
     buf_done(&text);
 }
 
-/* The n-th call fails, for every n: what could not be marked is still there, what was marked is done,
- * and what is done stays so. */
+/* The n-th call fails, for every n: what could not be marked is still there, what was marked is
+ * done, and what is done stays so. */
 static void test_faults_in_marking(void **state)
 {
     static const int errors[] = {EIO, ENOSPC};
