@@ -193,6 +193,11 @@ fuzz: ## fuzz every target for FUZZ_SECONDS (300) each
 soak: all unit-programs ## simulated histories for SOAK_COUNT (20000), and as many wild ones
 	@python3 tests/check.py soak
 
+.PHONY: mutants
+mutants: all $(BUILD)/sim/crashes $(BUILD)/unit/checkpoint $(BUILD)/unit/spool ## break what keeps data on disk, one thing at a time: a test must notice each
+	@KT_COMPILE='$(subst ','"'"',$(COMPILE))' KT_LINK='$(LINK)' KT_LIBRARIES='$(KT_LDLIBS) $(LDLIBS)' \
+	    KT_BUILD=$(BUILD) python3 tests/mutants/mutants.py $(MUTANTS_ARGS)
+
 .PHONY: bench
 bench: all $(bench:%=$(BUILD)/bench/%) ## measure cost and scale (BENCH='idle scale', BENCH_ARGS=--quick)
 	@python3 tests/bench/bench.py --bin $(BUILD)/bench --agent ./kinetail $(BENCH_ARGS) $(BENCH)

@@ -420,6 +420,8 @@ static void start(struct story *s, enum floor floor, bool crashed)
         source->noted = what_is_known(s, i, s->checkpoint);
         source->slot = model_find(s->checkpoint, i);
         source->busy = false;
+        if (!source->written.joined || source->written.gone) /* the spool has told of it */
+            source->born_ns = crashdisk_now_ns();
     }
 }
 
