@@ -93,6 +93,7 @@ struct spool_job {
         bool aside;
     } leaves[SPOOL_LEAVES_MAX];
     size_t leave_count, left;
+    uint64_t stays; /* the last segment, to be synced before others leave; 0: it is durable */
 };
 
 struct spool {

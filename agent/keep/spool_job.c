@@ -122,6 +122,7 @@ static void gather_leaves(struct spool *s)
             return;
         j->leaves[j->leave_count].number = g->number;
         j->leaves[j->leave_count++].aside = g->damaged && !g->dropped;
+        j->stays = s->tail_known ? 0 : last_segment(s)->number;
     }
 }
 
@@ -379,6 +380,24 @@ static int sync_acks(struct spool *s)
     return j->sync_count > 0 ? s->disk->sync_dir(s->disk, j->dir_fd) : 0;
 }
 
+/* Without a last segment that holds, those that have left would be missing. */
+static int sync_last_segment(struct spool *s)
+{
+    struct spool_job *j = &s->job;
+    char name[SPOOL_NAME_LEN];
+    int fd, r;
+
+    if (j->stays == 0)
+        return 0;
+    spool_segment_name(j->stays, name);
+    fd = s->disk->open(s->disk, j->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd < 0)
+        return fd;
+    r = s->disk->sync(s->disk, fd);
+    (void)s->disk->close(s->disk, fd);
+    return r == 0 ? s->disk->sync_dir(s->disk, j->dir_fd) : r;
+}
+
 /* One after the other, each name durably gone before the next goes and before its acknowledgements do:
  * otherwise a power cut makes a hole in the numbers, or frames that nobody knows to be done. */
 static int send_off(struct spool *s)
@@ -416,7 +435,9 @@ void spool_job_run(struct spool *s)
 
     /* Also after a failure: on a full disk this is what makes room. */
     j->error = sync_acks(s);
-    r = send_off(s);
+    r = sync_last_segment(s);
+    if (r == 0)
+        r = send_off(s);
     if (r < 0)
         j->error = r;
 }
@@ -447,6 +468,7 @@ static void adopt_segment(struct spool *s)
     g->read_serial = g->last;
     spool_count_in(s, g);
     s->next_number = g->number + 1;
+    s->tail_known = true;
 }
 
 static void adopt_frame(struct spool *s)
@@ -487,6 +509,7 @@ static void note_tidied(struct spool *s)
         if (g != NULL)
             spool_mark_acks(s, g, true);
     }
+    s->tail_known = s->tail_known || j->left > 0;
     for (size_t i = 0; i < j->left; i++) {
         struct segment *g = find_number(s, j->leaves[i].number);
 

@@ -1442,7 +1442,7 @@ static void test_order(void **state)
     assert_int_equal(spool_write_acks(s), 0);
     memset(f.log, 0, sizeof f.log);
     assert_int_equal(job(s, &serial), 0);
-    did(&f, "ssdrdu");
+    did(&f, "ssdsdrdu"); /* the last one must be durable before another goes */
     spool_close(s);
 
     /* A frame that failed is cut off, for the case that the next start comes before the next segment. */
