@@ -59,7 +59,7 @@ size_t model_path(const struct story *s, char to[PATH_MAX], size_t source, unsig
     size_t len = (size_t)snprintf(to, PATH_MAX, "/var/log/app/%zu/app.log.%u", source, version);
 
     if (s->large && source == 0) {
-        memset(to + len, 1, LARGE_NAME - len);
+        memset(to + len, 'x', LARGE_NAME - len);
         len = LARGE_NAME;
     }
     return len;

@@ -91,6 +91,7 @@ struct story {
     struct checkpoint *checkpoint;
     struct spool *spool;
     int checkpoint_fd;
+    bool weak;              /* what was written may not be found after a kill */
     uint64_t failed_before; /* the start: calls */
     uint64_t failed_crash;  /* the last crash */
 

@@ -820,7 +820,9 @@ size_t crashdisk_pending_len(const struct crashdisk *d, size_t n)
 static void fill(const struct crashdisk *d, struct blob *b, size_t from, size_t to,
                  struct random *random)
 {
-    const struct blob *stale = d->stale[random_below(random, STALE_MAX)];
+    size_t last = (d->stale_next + STALE_MAX - 1) % STALE_MAX; /* free blocks are soon used again */
+    const struct blob *stale =
+        d->stale[random_below(random, 2) == 0 ? last : random_below(random, STALE_MAX)];
     uint64_t what = random_below(random, 8);
     size_t shift;
 

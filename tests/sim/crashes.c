@@ -26,12 +26,13 @@
 #include <time.h>
 
 enum {
-    STEPS = 60,        /* of a story */
-    STATES_FEW = 10,   /* that are tried each time, at most */
-    SEEN_ROOM = 256,   /* of one time: those that are alike are tried once */
-    LARGE_EACH = 150,  /* one of so many stories is large … */
-    LARGE_TIMES = 400, /* … and has so many names of 4000 bytes, each 12 kB in the journal */
+    STEPS = 60,         /* of a story */
+    STATES_FEW = 10,    /* that are tried each time, at most */
+    SEEN_ROOM = 256,    /* of one time: those that are alike are tried once */
+    LARGE_EACH = 150,   /* one of so many stories is large … */
+    LARGE_TIMES = 1080, /* … and has so many names of 4000 bytes */
     LARGE_STATES = 2,
+    KILL_STATES = 3,
     WIDE_EACH = 16,
     WIDE_STATES = 4,
     FACTS_MAX = 1024 * 1024,
@@ -82,7 +83,7 @@ static void trial_before(void *user, const char *call)
     how = (struct crash){.mode = CRASH_RANDOM, .seed = random_next(&s->random)};
     story_tell(s, "    … and a crash in the start, before %s: seed %" PRIx64, call, how.seed);
     crashed = crashdisk_crash(t->disk, how);
-    try_start(s, crashed, t->floor, false);
+    try_start(s, crashed, FLOOR_DURABLE, false);
     crashdisk_free(crashed);
 }
 
@@ -179,6 +180,18 @@ static void go_on(struct trial *t)
         story_violation(s, "what was learned cannot be written: %s", strerror(-r));
 }
 
+/* There is the one that was read, and the new one. */
+static void check_generations(struct story *s, const struct disk *disk, int fd)
+{
+    uint64_t *all;
+    size_t count;
+
+    MUST(checkpoint_generations(disk, fd, &all, &count) == 0);
+    free(all);
+    if (count > 2)
+        story_violation(s, "%zu generations are kept", count);
+}
+
 /* Starts, checks, and goes; `d` is then as that left it. */
 static void try_start(struct story *s, struct crashdisk *d, enum floor floor, bool again)
 {
@@ -198,6 +211,7 @@ static void try_start(struct story *s, struct crashdisk *d, enum floor floor, bo
     if (r < 0 || report.error < 0)
         story_violation(s, "a start is refused: %s", strerror(r < 0 ? -r : -report.error));
     model_check_report(s, t.checkpoint, &report);
+    check_generations(s, disk, t.checkpoint_fd);
     model_check_checkpoint(s, t.checkpoint, floor, false);
     if (s->spools)
         try_spool(&t);
@@ -246,6 +260,31 @@ static void try_crash(struct story *s, struct crash how)
     crashdisk_free(d);
 }
 
+/* The agent is killed now, and what it has not synced is still there: another one starts, and the power
+ * goes after that. */
+static void try_kill(struct story *s)
+{
+    struct crashdisk *d = crashdisk_copy(s->disk), *crashed;
+    size_t lines = s->line_count;
+
+    story_tell(s, "  kill");
+    try_start(s, d, s->weak ? FLOOR_DURABLE : FLOOR_WRITTEN, true);
+    crashdisk_kill(d);
+    for (int i = 0; i < KILL_STATES; i++) {
+        struct crash how = {.mode = i == 0 ? CRASH_NONE : CRASH_RANDOM,
+                            .seed = random_next(&s->random)};
+
+        s->states++;
+        story_tell(s, "    … and a crash: seed %" PRIx64, how.seed);
+        crashed = crashdisk_crash(d, how);
+        try_start(s, crashed, FLOOR_DURABLE, false);
+        crashdisk_free(crashed);
+    }
+    s->unlooked = false;
+    s->line_count = lines;
+    crashdisk_free(d);
+}
+
 /* Some of the disks that a crash could leave now. */
 static void try_crashes(struct story *s)
 {
@@ -258,6 +297,8 @@ static void try_crashes(struct story *s)
     try_crash(s, (struct crash){.mode = CRASH_NONE, .seed = random_next(&s->random)});
     if (pending == 0)
         return;
+    if (chance(s, 25) && crashdisk_failed(s->disk) == s->failed_crash)
+        try_kill(s);
     try_crash(s, (struct crash){.mode = CRASH_ALL, .seed = random_next(&s->random)});
     for (int i = 0; i < few; i++) {
         which = random_below(&s->random, pending);
@@ -377,6 +418,7 @@ static void start(struct story *s, enum floor floor, bool crashed)
 
     s->starts++;
     story_tell(s, "start");
+    s->weak = floor == FLOOR_DURABLE;
     crashdisk_watch(s->disk, story_before, s);
     while (r < 0) {
         s->checkpoint_fd = r = state_room(disk, CRASHDISK_ROOT, "checkpoint");
@@ -408,6 +450,7 @@ static void start(struct story *s, enum floor floor, bool crashed)
         }
     }
     crashdisk_fault(s->disk, (struct crashdisk_fault){0}, 0);
+    s->weak = false;
     s->failed_before = crashdisk_failed(s->disk);
     if (crashed)
         s->failed_crash = s->failed_before;
@@ -565,6 +608,7 @@ static void step_job(struct story *s)
         return;
     story_tell(s, "job");
     MUST(checkpoint_job_begin(s->checkpoint) == 0);
+    s->weak = true; /* maybe: what is written now may go to a generation that is not the newest */
     for (size_t i = 0; i < s->source_count; i++)
         s->sources[i].begun = s->sources[i].written;
     news(s);
@@ -575,6 +619,7 @@ static void step_job(struct story *s)
     s->news_ns = INT64_MAX;
     r = checkpoint_job_end(s->checkpoint);
     s->news_ns = crashdisk_now_ns();
+    s->weak = false;
     story_tell(s, "job: %s", strerror(-r));
     if (r < 0)
         return;
