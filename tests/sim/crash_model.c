@@ -309,7 +309,7 @@ void model_check_all(struct story *s, struct checkpoint *c, const bool found[MOD
     for (size_t i = 0; i < s->frame_count; i++) {
         const struct frame *frame = &s->frames[i];
 
-        if (!found[i] && frame->state == FRAME_DURABLE && frame->ack == ACK_NONE)
+        if (!found[i] && frame->state == FRAME_DURABLE && !frame->delivered)
             story_violation(s, "frame %" PRIu64 " was durable, and is not given out",
                             frame->serial);
         if (found[i] &&

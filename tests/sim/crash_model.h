@@ -62,8 +62,10 @@ struct frame {
     enum frame_state state;
     enum ack_state ack;
     bool ack_begun; /* it was written before the job began */
-    bool given;     /* to the agent that runs */
-    bool loose;     /* what it settles is not known, and will not be */
+    bool
+        delivered; /* it was acknowledged once, if that was not lost: stale blocks may say so again */
+    bool given;    /* to the agent that runs */
+    bool loose;    /* what it settles is not known, and will not be */
     uint64_t serial;
     struct {
         size_t source;

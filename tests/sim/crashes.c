@@ -826,6 +826,7 @@ static void step_ack(struct story *s)
             for (uint64_t n = f->parts[k].from; n < f->parts[k].to; n++)
                 s->sources[f->parts[k].source].delivered[n] = true;
         f->ack = ACK_SAID;
+        f->delivered = true;
         spool_ack(s->spool, f->serial);
     }
     if (chance(s, 70))
