@@ -506,8 +506,13 @@ static void tidy_orphan(struct spool *s, uint64_t number)
         add_missing(s, 1);
     if (s->read_only)
         return;
+
+    /* Who sent the segment off may have been killed before its name was durably gone; if it comes back
+     * it must find these. */
     spool_file_name(number, SPOOL_FILE_ACK, name);
-    r = s->disk->unlink(s->disk, s->dir_fd, name);
+    r = s->disk->sync_dir(s->disk, s->dir_fd);
+    if (r == 0)
+        r = s->disk->unlink(s->disk, s->dir_fd, name);
     if (r < 0 && r != -ENOENT)
         note_error(s, r);
 }

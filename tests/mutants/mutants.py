@@ -4,9 +4,9 @@
     tests/mutants/mutants.py [--only TEXT] [--survivors]
 
 Each row of table.py is one mutant: a text of one source file, and what stands in its place instead.  Only
-that file is compiled, below build/mutants/, and linked before the library into the crash simulation
-(tests/sim/crashes.c); if that is well with it, into the unit tests that the row names.  A mutant is caught
-if one of them fails.  A text that is not there exactly once is an error: the code has changed, and the row
+that file is compiled, below build/mutants/, and linked before the library into the unit tests that the row names,
+and if they are well with it into the crash simulation (tests/sim/crashes.c).  A mutant is caught if one of
+them fails.  A text that is not there exactly once is an error: the code has changed, and the row
 has to change with it.  `make mutants` runs this with what the compiler needs in the environment.
 """
 
@@ -80,7 +80,7 @@ def judge(number, mutant):
     error = build(directory, mutant)
     if error is not None:
         return None, error
-    for name in ("crashes", *mutant.units):
+    for name in (*mutant.units, "crashes"):
         bad, said = fails(directory, name)
         if bad:
             last = [l for l in said.splitlines() if l.strip()]

@@ -1,6 +1,6 @@
 /* crashes -- what we keep on disk, through every crash that a disk can make of it.
  *
- *     crashes [--seed N] [--count N] [--states N] [--spool 0|1] [--verbose 1]
+ *     crashes [--seed N] [--count N] [--states N] [--spool 0|1] [--large 1] [--verbose 1]
  *
  * A story is the life of a state directory on a simulated disk (crashdisk.h), as an agent keeps it:
  * sources come, are read, renamed and go; what is settled is noted, written and synced; frames are put
@@ -10,7 +10,7 @@
  * these crash again on their way, and what is found is held against what was promised (crash_model.h).
  *
  * Told until there are `--states` different ones, or `--count` stories.  One seed is one story.
- * `--spool` takes only stories with it, or without. */
+ * `--spool` takes only stories with it, or without; `--large` only those with a large journal. */
 #include "crash_model.h"
 #include "must.h"
 
@@ -953,7 +953,8 @@ static void take_step(struct story *s)
     }
 }
 
-static void tell_story(uint64_t seed, int spool, bool verbose, uint64_t *states, uint64_t *starts)
+static void tell_story(uint64_t seed, int spool, bool large, bool verbose, uint64_t *states,
+                       uint64_t *starts)
 {
     struct story *s = calloc(1, sizeof *s);
     uint64_t seen[SEEN_ROOM];
@@ -963,7 +964,7 @@ static void tell_story(uint64_t seed, int spool, bool verbose, uint64_t *states,
     s->verbose = verbose;
     s->faulty = chance(s, 50);
     s->spools = spool < 0 ? chance(s, 75) : spool == 1;
-    s->large = seed % LARGE_EACH == 0;
+    s->large = large || seed % LARGE_EACH == 0;
     s->wide = s->spools && !s->large && seed % WIDE_EACH == 0;
     s->seen = seen;
     s->disk = crashdisk_new();
@@ -983,7 +984,7 @@ static void tell_story(uint64_t seed, int spool, bool verbose, uint64_t *states,
 int main(int argc, char **argv)
 {
     uint64_t seed = 1, count = UINT64_MAX, states_max = 50000, states = 0, starts = 0, stories = 0;
-    bool verbose = false;
+    bool verbose = false, large = false;
     int spool = -1;
 
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -997,6 +998,8 @@ int main(int argc, char **argv)
             states_max = n;
         else if (strcmp(argv[i], "--spool") == 0)
             spool = n != 0;
+        else if (strcmp(argv[i], "--large") == 0)
+            large = n != 0;
         else if (strcmp(argv[i], "--verbose") == 0)
             verbose = n != 0;
         else
@@ -1004,7 +1007,7 @@ int main(int argc, char **argv)
     }
     (void)mallopt(M_MMAP_THRESHOLD, 1 << 28); /* large contents come and go */
     while (stories < count && states < states_max)
-        tell_story(seed + stories++, spool, verbose, &states, &starts);
+        tell_story(seed + stories++, spool, large, verbose, &states, &starts);
     printf("%" PRIu64 " crash states, %" PRIu64 " starts, %" PRIu64 " stories, 0 violations\n",
            states, starts, stories);
     return 0;

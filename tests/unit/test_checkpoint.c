@@ -840,6 +840,24 @@ static void test_garbage(void **state)
     buf_done(&text);
 }
 
+/* A generation that somebody has copied to another one's name is none. */
+static void test_wrong_name(void **state)
+{
+    struct checkpoint_report report;
+    struct checkpoint *c;
+    struct buf text;
+
+    (void)state;
+    buf_init(&text, 1 << 16);
+    make_small(&text);
+    dir_empty();
+    file_put(3, buf_slice(&text));
+    c = reopen(NULL, &report);
+    assert_true(report.moved_aside == 1 && report.facts == 0 && count(c) == 0);
+    checkpoint_close(c);
+    buf_done(&text);
+}
+
 static void test_newer_format(void **state)
 {
     struct checkpoint_report report;
@@ -1630,6 +1648,7 @@ int main(void)
         IN_DIR(test_partial),
         IN_DIR(test_stale_blocks),
         IN_DIR(test_garbage),
+        IN_DIR(test_wrong_name),
         IN_DIR(test_newer_format),
         IN_DIR(test_places_as_text),
         IN_DIR(test_files_as_text),
