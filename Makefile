@@ -23,8 +23,8 @@ tail   := copies follower generation glob identity missed nameless neighbours op
           resting resume rewritten roster roster_dir source unpack walk watch
 ship   := aws_error batch client creds deliver endpoint firehose gate http http_trouble imds \
           kinesis proxy put retry_after summary window
-keep   := checkpoint dead dead_dir facts folders ledger letters spool spool_format spool_job \
-          spool_read spool_start state
+keep   := checkpoint dead dead_dir facts folders ledger letters reserve spool spool_format \
+          spool_job spool_read spool_start state
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
           config_pairs config_rules config_texts courier depot destination explain flow \
           flow_leave flow_limit flow_open flow_read flow_say guess import import_convert \
@@ -35,8 +35,8 @@ run    := checkpoint_command config config_convert config_groups config_key conf
 unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
          encoding endpoint escape events fields firehose flow follower gate generation glob heap \
          http http_trouble imds java java_regex json kinesis ledger map mill parse patience \
-         pattern proxy recipe record retry_after rooms sigv4 slice source spool squeeze steady \
-         summary template thrift typed unpack utf8 when window zone
+         pattern proxy recipe record reserve retry_after rooms sigv4 slice source spool squeeze \
+         steady summary template thrift typed unpack utf8 when window zone
 tools := parse_lines
 sim   := crashes histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \

@@ -161,6 +161,17 @@ static int system_free_bytes(const struct disk *d, int fd, uint64_t *ret)
     return 0;
 }
 
+static int system_allocate(const struct disk *d, int fd, uint64_t len)
+{
+    int r;
+
+    (void)d;
+    do
+        r = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)len) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    return r;
+}
+
 const struct disk disk_system = {
     .open = system_open,
     .read = system_read,
@@ -178,6 +189,7 @@ const struct disk disk_system = {
     .set_written = system_set_written,
     .list = system_list,
     .free_bytes = system_free_bytes,
+    .allocate = system_allocate,
 };
 
 int disk_write_all(const struct disk *d, int fd, struct slice s)
@@ -210,4 +222,9 @@ int disk_read_all(const struct disk *d, int fd, struct buf *to)
         if (r < 0)
             return r;
     }
+}
+
+bool disk_is_full(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT;
 }

@@ -9,6 +9,7 @@
 
 #include "slice.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -38,6 +39,10 @@ struct disk {
     int (*list)(const struct disk *d, int dir_fd, int (*each)(void *user, const char *name),
                 void *user);
 
+    /* Sets room aside for the first `len` bytes of a file, whose size stays what it is: fallocate(2)
+     * with FALLOC_FL_KEEP_SIZE.  -EOPNOTSUPP where the file system cannot. */
+    int (*allocate)(const struct disk *d, int fd, uint64_t len);
+
     /* What we may still write to the file system of `fd`: statvfs(3), in bytes; 0 as well if it has
      * no inode left. */
     int (*free_bytes)(const struct disk *d, int fd, uint64_t *ret);
@@ -50,5 +55,8 @@ int disk_write_all(const struct disk *d, int fd, struct slice s);
 
 /* Appends what can be read to `to`.  Errors: -EMSGSIZE if it is more than the buffer may hold. */
 int disk_read_all(const struct disk *d, int fd, struct buf *to);
+
+/* Whether this error says that there is no room: no blocks or inodes left, or none for this user. */
+bool disk_is_full(int error);
 
 #endif

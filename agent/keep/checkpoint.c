@@ -4,6 +4,7 @@
 #include "disk.h"
 #include "keep/facts.h"
 #include "keep/folders.h"
+#include "keep/reserve.h"
 #include "list.h"
 #include "util.h"
 
@@ -25,6 +26,12 @@ enum {
     CHECKPOINT_COMPACT_TIMES = 4,             /* … and how much it may outgrow its snapshot */
     CHECKPOINT_TEXT_KEEP = 1024 * 1024,       /* what a commit's buffer may keep */
     CHECKPOINT_READ_TRIES = 100,
+
+    /* The reserve: the snapshot and half as much again for what comes behind it, and never less than a
+     * quarter of an hour of 1 kB a second, so that a full disk does not mean a new generation each
+     * moment. */
+    CHECKPOINT_RESERVE_STEP = 1024 * 1024,
+    CHECKPOINT_SLOT_BYTES = 320, /* in a snapshot, in most cases */
     CHECKPOINT_NAME_LEN = 32,
     RECOVERED_FIRST = 64,
 };
@@ -90,6 +97,9 @@ struct checkpoint {
     uint64_t snapshot_bytes, journal_bytes;
     bool unsynced, broken;
     int why; /* it is broken: -errno */
+    size_t slot_count;
+    uint64_t reserve_uses;
+    uint64_t reserved; /* what the reserve was made for, in bytes; 0: it is not there, or smaller */
 
     /* The job's own: nobody else looks while it runs. */
     struct {
@@ -97,6 +107,10 @@ struct checkpoint {
         int fd;
         uint64_t store, generation, drop;
         bool partial; /* the snapshot says so */
+        bool full;    /* begun because the disk is */
+        bool on_reserve;
+        uint64_t reserve, reserved; /* bytes that there should be, and are */
+        uint64_t kept;              /* may go for it; 0: none, or it went */
         struct buf snapshot;
         int result;
     } job;
@@ -176,6 +190,7 @@ static struct checkpoint_spool *find_spool(const struct checkpoint *c, struct sl
 
 static void slot_free(struct checkpoint *c, struct checkpoint_slot *s)
 {
+    c->slot_count--;
     list_remove(&s->all);
     folders_drop(&c->folders, s->folder);
     free(s->name);
@@ -224,6 +239,7 @@ static int slot_new(struct checkpoint *c, const struct fact_file *file, struct c
 
     if (s == NULL)
         return -ENOMEM;
+    c->slot_count++;
     list_init(&s->all);
     s->key = file->key;
     s->id = file->id;
@@ -389,38 +405,69 @@ static int set_written(const struct disk *d, int fd, int64_t written_ns)
     return written_ns > 0 ? d->set_written(d, fd, written_ns) : 0;
 }
 
-/* Makes a generation appear whole or not at all; gives its open descriptor.  `written_ns` is when
- * what it says was so; 0: now.  */
-static int publish(const struct disk *d, int dir_fd, uint64_t generation, struct slice content,
-                   int64_t written_ns)
+/* A generation that is to be. */
+struct edition {
+    uint64_t generation;
+    struct slice content;
+    uint64_t room;      /* with what is to come behind the content, in bytes */
+    int64_t written_ns; /* when what it says was so; 0: now */
+};
+
+/* Makes a generation appear whole or not at all, in the reserve's place or in a new file's; gives its
+ * open descriptor. */
+static int publish_in(const struct disk *d, int dir_fd, const struct edition *e, bool from_reserve)
 {
     char name[CHECKPOINT_NAME_LEN], temp[CHECKPOINT_NAME_LEN + sizeof ".new"];
+    const char *begun = from_reserve ? reserve_name : temp;
     int fd, r;
 
-    generation_name(generation, name);
+    generation_name(e->generation, name);
     (void)snprintf(temp, sizeof temp, ".%s.new", name);
-    fd = d->open(d, dir_fd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
+    fd = from_reserve ? reserve_open(d, dir_fd)
+                      : d->open(d, dir_fd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
     if (fd < 0)
         return fd;
 
+    /* As much as the reserve: what this one gives back some day is enough for the next reserve, also
+     * if the disk is full by then.  Whether it can be had now says the write. */
+    if (!from_reserve)
+        (void)d->allocate(d, fd, e->room);
+
     /* The name must never point at bytes that a power cut can take back: the content is durable
      * before the rename, and the rename is durable before anything older may go. */
-    r = disk_write_all(d, fd, content);
+    r = disk_write_all(d, fd, e->content);
     if (r == 0)
-        r = set_written(d, fd, written_ns);
+        r = set_written(d, fd, e->written_ns);
     if (r == 0)
         r = d->sync(d, fd);
     if (r == 0)
-        r = d->rename(d, dir_fd, temp, name);
+        r = d->rename(d, dir_fd, begun, name);
     if (r == 0)
         r = d->sync_dir(d, dir_fd);
     if (r < 0) {
         (void)d->close(d, fd);
-        (void)d->unlink(d, dir_fd, temp); /* a leftover is overwritten next time */
-        (void)d->unlink(d, dir_fd, name); /* not sure to stay, so it must not be the newest */
+        (void)d->unlink(d, dir_fd, begun); /* a leftover is overwritten next time */
+        (void)d->unlink(d, dir_fd, name);  /* not sure to stay, so it must not be the newest */
         return r;
     }
     return fd;
+}
+
+/* The same, where there is room, and in the reserve where there is none.  A disk that is known to be
+ * full has too little room for what comes behind the snapshot, even if this finds enough. */
+static int publish(const struct disk *d, int dir_fd, const struct edition *e, bool is_full,
+                   bool *ret_on_reserve)
+{
+    int r = is_full ? -ENOSPC : publish_in(d, dir_fd, e, false), fd;
+
+    *ret_on_reserve = false;
+    if (!disk_is_full(r))
+        return r;
+    fd = publish_in(d, dir_fd, e, true);
+    *ret_on_reserve = fd >= 0;
+    if (fd >= 0)
+        return fd;
+    return is_full ? publish_in(d, dir_fd, e, false) : r;
 }
 
 static void drop_generation(const struct disk *d, int dir_fd, uint64_t generation)
@@ -744,6 +791,15 @@ static void drop_older(struct checkpoint *c, const struct generations *g)
 
 /* --- life --- */
 
+/* How large the reserve should be. */
+static uint64_t reserve_wanted(const struct checkpoint *c)
+{
+    uint64_t snapshot = MAX(c->snapshot_bytes, (uint64_t)c->slot_count * CHECKPOINT_SLOT_BYTES);
+    uint64_t steps = (snapshot + snapshot / 2) / CHECKPOINT_RESERVE_STEP + 1;
+
+    return steps * CHECKPOINT_RESERVE_STEP;
+}
+
 static void adopt_journal(struct checkpoint *c, int fd, uint64_t generation, uint64_t bytes)
 {
     if (c->fd >= 0)
@@ -780,6 +836,7 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     struct checkpoint *c = checkpoint_new(disk, dir_fd);
     struct checkpoint_report report = {0};
     struct generations found = {0};
+    bool on_reserve;
     int r;
 
     if (c == NULL)
@@ -799,13 +856,19 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
 
     /* It says nothing newer than the one before: if we end before we have looked at the files, the
      * next start must still take for new what came since. */
-    r = publish(disk, dir_fd, c->generation, buf_slice(&c->text), report.written_ns);
+    r = publish(
+        disk, dir_fd,
+        &(struct edition){c->generation, buf_slice(&c->text), reserve_wanted(c), report.written_ns},
+        false, &on_reserve);
     if (r < 0) {
         report.error = c->why = r;
         c->broken = true; /* the next job makes the generation after this one */
     } else {
         adopt_journal(c, r, c->generation, c->text.len);
+        c->reserve_uses += on_reserve;
         drop_older(c, &found);
+        if (reserve_make(disk, dir_fd, reserve_wanted(c)) == 0) /* or a job will */
+            c->reserved = reserve_wanted(c);
         LIST_EACH(&c->slots, node, after)
         {
             slot_of(node)->described = true;
@@ -1148,6 +1211,11 @@ static bool wants_compaction(const struct checkpoint *c)
                          c->journal_bytes / CHECKPOINT_COMPACT_TIMES > c->snapshot_bytes);
 }
 
+uint64_t checkpoint_reserve_uses(const struct checkpoint *c)
+{
+    return c->reserve_uses;
+}
+
 bool checkpoint_wants_job(const struct checkpoint *c)
 {
     return c->job.kind == CHECKPOINT_JOB_NONE && (c->unsynced || wants_compaction(c));
@@ -1157,6 +1225,9 @@ int checkpoint_job_begin(struct checkpoint *c)
 {
     assert(c->job.kind == CHECKPOINT_JOB_NONE);
     c->job.result = 0;
+    c->job.reserve = reserve_wanted(c);
+    c->job.reserved = c->reserved;
+    c->job.kept = c->kept;
     if (!wants_compaction(c)) {
         c->job.kind = CHECKPOINT_JOB_SYNC;
         c->job.fd = c->fd;
@@ -1168,6 +1239,7 @@ int checkpoint_job_begin(struct checkpoint *c)
     c->job.generation = c->generation + 1;
     c->job.drop = c->kept;
     c->job.partial = c->partial;
+    c->job.full = c->broken && disk_is_full(c->why);
     LIST_EACH(&c->slots, node, after)
     {
         slot_of(node)->touched = false;
@@ -1179,22 +1251,53 @@ int checkpoint_job_begin(struct checkpoint *c)
     return 0;
 }
 
+/* Makes the reserve, or makes it larger.  The generation before is worth less than that: it is there
+ * for the day on which the present one cannot be read. */
+static void job_reserve(struct checkpoint *c)
+{
+    int r;
+
+    if (c->job.reserved >= c->job.reserve)
+        return;
+    r = reserve_make(c->disk, c->dir_fd, c->job.reserve);
+    if (disk_is_full(r) && c->job.kept != 0) {
+        drop_generation(c->disk, c->dir_fd, c->job.kept);
+        c->job.kept = 0;
+        r = reserve_make(c->disk, c->dir_fd, c->job.reserve);
+    }
+    if (r < 0)
+        return;
+    c->job.reserved = c->job.reserve;
+    (void)c->disk->allocate(c->disk, c->job.fd, c->job.reserve); /* see publish_in */
+}
+
 void checkpoint_job_run(struct checkpoint *c)
 {
     if (c->job.kind == CHECKPOINT_JOB_SYNC) {
         c->job.result = c->disk->sync(c->disk, c->job.fd);
+        if (c->job.result == 0)
+            job_reserve(c);
         return;
     }
-    c->job.fd = publish(c->disk, c->dir_fd, c->job.generation, buf_slice(&c->job.snapshot), 0);
+    c->job.fd = publish(
+        c->disk, c->dir_fd,
+        &(struct edition){c->job.generation, buf_slice(&c->job.snapshot), c->job.reserve, 0},
+        c->job.full, &c->job.on_reserve);
     c->job.result = MIN(c->job.fd, 0);
-    if (c->job.result == 0)
-        drop_generation(c->disk, c->dir_fd, c->job.drop);
+    if (c->job.on_reserve || disk_is_full(c->job.result))
+        c->job.reserved = 0;
+    if (c->job.result < 0)
+        return;
+    drop_generation(c->disk, c->dir_fd, c->job.drop);
+    c->job.kept = 0; /* the one before is still open, and would give nothing back */
+    job_reserve(c);
 }
 
 /* The new generation is there: what was said meanwhile is said again, to it. */
 static void adopt_compacted(struct checkpoint *c, size_t snapshot_bytes)
 {
     c->kept = c->generation;
+    c->reserve_uses += c->job.on_reserve;
     c->store = c->job.store;
     adopt_journal(c, c->job.fd, c->job.generation, snapshot_bytes);
     LIST_EACH(&c->slots, node, after)
@@ -1219,6 +1322,7 @@ int checkpoint_job_end(struct checkpoint *c)
     int r = c->job.result;
 
     c->job.kind = CHECKPOINT_JOB_NONE;
+    c->reserved = c->job.reserved;
     if (kind == CHECKPOINT_JOB_COMPACT) {
         done_with_text(&c->job.snapshot);
         if (r < 0)
@@ -1226,6 +1330,8 @@ int checkpoint_job_end(struct checkpoint *c)
         adopt_compacted(c, snapshot_bytes);
         return checkpoint_write(c);
     }
+    c->kept = c->job.kept;
+
     /* What a failed sync has lost it does not say, and the next one would not either: nothing more
      * goes to this file (fsync(2), and the PostgreSQL findings of 2018). */
     if (r < 0) {

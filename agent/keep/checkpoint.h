@@ -4,8 +4,13 @@
  *   2. A fact is read back whole or not at all; a torn tail is cut, and costs only duplicates.
  *   3. A start is never refused because of what the files contain; damage is counted, and what
  *      cannot be read at all is moved aside, not deleted.
- *   4. The previous generation stays until the next one is durable, and one longer.
+ *   4. The previous generation stays until the next one is durable, and one longer, unless its room
+ *      is needed for rule 6.
  *   5. After a failed write or sync nothing more goes to that file: a new generation is written.
+ *   6. Beside the generations there is a reserve (keep/reserve.h).  When the disk is full it becomes
+ *      the next generation, with room for what comes behind its snapshot; from the room of the one
+ *      that it replaces a new reserve is made.  So places are remembered for as long as the disk is
+ *      full, with as much room as there was at its beginning.
  *
  * The store is a directory of generations, NNNNNNNNNN.journal.  Each is text, one fact a line, and
  * begins with a snapshot of all facts; later facts follow.  Facts are absolute, so reading one
@@ -141,6 +146,9 @@ bool checkpoint_is_dirty(const struct checkpoint *c);
 /* Hands all notes to the kernel: one write.  On failure the notes are kept.
  * Errors: write(2)'s, -ENOMEM. */
 int checkpoint_write(struct checkpoint *c);
+
+/* How often the disk was so full that the reserve had to be used. */
+uint64_t checkpoint_reserve_uses(const struct checkpoint *c);
 
 /* Whether something is written that is not durable, or the generation wants to be compacted. */
 bool checkpoint_wants_job(const struct checkpoint *c);

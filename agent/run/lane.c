@@ -3,6 +3,7 @@
 #include "budget.h"
 #include "clock.h"
 #include "digest.h"
+#include "disk.h"
 #include "keep/checkpoint.h"
 #include "keep/state.h"
 #include "random.h"
@@ -80,7 +81,8 @@ struct lane {
     struct loop_turn write;
     struct loop_timer sync, drain;
     struct scribe_job job;
-    struct log_limit write_said;
+    struct log_limit write_said, reserve_said;
+    uint64_t reserve_uses; /* of which the log knows */
     bool job_runs, stopping, drained;
 };
 
@@ -94,6 +96,22 @@ static void lane_say_checkpoint(struct lane *l, const char *what, int error)
         log_error("checkpoint: %s: %s; delivery goes on, a restart now would send lines again; "
                   "trying again in %d s",
                   what, strerrordesc_np(-error), LANE_SYNC_AGAIN_MS / 1000);
+}
+
+/* Of a full disk, while there is the reserve. */
+static void lane_say_reserve(struct lane *l)
+{
+    uint64_t uses = checkpoint_reserve_uses(l->checkpoint), held;
+    uint64_t now_ms = l->loop != NULL ? loop_now_ms(l->loop) : 0;
+
+    if (uses == l->reserve_uses ||
+        !log_limit_pass(&l->reserve_said, now_ms, LANE_SAY_EVERY_MS, &held))
+        return;
+    l->reserve_uses = uses;
+    log_error(
+        "checkpoint: the disk of '%s' is full (or a quota is used up, or it has no inodes left): "
+        "the reserve kept for this is used, places are still remembered; make room there",
+        l->config->state_dir);
 }
 
 static void lane_want_sync(struct lane *l, uint64_t delay_ms)
@@ -132,6 +150,10 @@ static void lane_write(struct loop_turn *t)
     int r = lane_write_notes(l);
 
     (void)lane_set_budget(l); /* files come and go */
+    if (disk_is_full(r)) {
+        lane_want_sync(l, 0); /* which has the reserve, and says what comes of it */
+        return;
+    }
     if (r < 0)
         lane_say_checkpoint(l, "writing", r);
     lane_want_sync(l, r < 0 ? LANE_SYNC_AGAIN_MS : LANE_SYNC_MS);
@@ -175,6 +197,7 @@ static void lane_job_done(struct scribe_job *j)
         lane_say_checkpoint(l, "making it durable", r);
     else
         l->write_said = (struct log_limit){0};
+    lane_say_reserve(l);
     lane_want_sync(l, r < 0 ? LANE_SYNC_AGAIN_MS : LANE_SYNC_MS);
     if (checkpoint_is_dirty(l->checkpoint))
         lane_noted(l);
@@ -201,6 +224,8 @@ static int lane_open_checkpoint(struct lane *l, const struct state *state)
         log_warn("checkpoint: '%s/checkpoint': %" PRIu64 " damaged lines, %u files moved aside (to "
                  "*.damaged); some lines may be sent again",
                  l->config->state_dir, l->report.damaged, l->report.moved_aside);
+    if (r == 0)
+        lane_say_reserve(l);
     return r;
 }
 

@@ -46,6 +46,7 @@ struct inode {
     struct blob *now, *durable;
     struct names names, durable_names;
     int64_t written_ns, durable_written_ns;
+    uint64_t set_aside; /* room for so many bytes from its beginning */
 };
 
 enum change_kind { CHANGE_WRITE, CHANGE_TRUNCATE, CHANGE_NAMES };
@@ -435,7 +436,11 @@ static ssize_t crashdisk_write(const struct disk *disk, int fd, const void *from
     }
     if (d->limit < UINT64_MAX) {
         uint64_t used = crashdisk_used(d);
+        uint64_t end = (f->flags & O_APPEND) != 0 ? inode_of(d, fd)->now->len : f->at;
+        uint64_t own = inode_of(d, fd)->set_aside;
+
         room = used < d->limit ? d->limit - used : 0;
+        room += own > end ? own - end : 0;
     }
     if (room == 0 && len > 0)
         return -ENOSPC;
@@ -573,6 +578,7 @@ static int crashdisk_truncate(const struct disk *disk, int fd, uint64_t len)
     if (r < 0)
         return r;
     cut(d, f->inode, len);
+    d->inodes[f->inode].set_aside = 0; /* what is behind the end goes with it */
     return 0;
 }
 
@@ -654,6 +660,22 @@ static int crashdisk_free_bytes(const struct disk *disk, int fd, uint64_t *ret)
     return 0;
 }
 
+static int crashdisk_allocate(const struct disk *disk, int fd, uint64_t len)
+{
+    struct crashdisk *d = of(disk);
+    struct inode *i = inode_of(d, fd);
+    uint64_t has = MAX(i->set_aside, i->now->len), free_bytes;
+    int r = begin(d, "allocate");
+
+    if (r < 0)
+        return r;
+    free_bytes = d->limit - MIN(d->limit, crashdisk_used(d));
+    if (len > has && len - has > free_bytes)
+        return -ENOSPC;
+    i->set_aside = MAX(i->set_aside, len);
+    return 0;
+}
+
 /* --- life --- */
 
 static const struct disk crashdisk_calls = {
@@ -673,6 +695,7 @@ static const struct disk crashdisk_calls = {
     .set_written = crashdisk_set_written,
     .list = crashdisk_list,
     .free_bytes = crashdisk_free_bytes,
+    .allocate = crashdisk_allocate,
 };
 
 static struct crashdisk *disk_alone(void)
@@ -784,7 +807,7 @@ uint64_t crashdisk_used(const struct crashdisk *d)
 
     for (size_t i = 0; i < d->inode_count; i++)
         if (!d->inodes[i].is_dir && has_name(d, i))
-            used += d->inodes[i].now->len;
+            used += MAX(d->inodes[i].now->len, d->inodes[i].set_aside);
     return used;
 }
 

@@ -50,7 +50,7 @@ void crashdisk_kill(struct crashdisk *d);
  * and begins anew with crashdisk_new. */
 int64_t crashdisk_now_ns(void);
 
-/* Bytes of all files that have a name; and how many there may be (UINT64_MAX at first), beyond which
+/* Bytes of all files that have a name, with what is set aside for them; and how many there may be (UINT64_MAX at first), beyond which
  * a write is short, and the next -ENOSPC. */
 uint64_t crashdisk_used(const struct crashdisk *d);
 void crashdisk_limit(struct crashdisk *d, uint64_t bytes);
