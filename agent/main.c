@@ -136,8 +136,10 @@ static int open_state(const struct config *c, struct state *ret)
                   "one a state_dir of its own",
                   c->state_dir, (int)owner);
     else if (r < 0)
-        log_error("state_dir: '%s%s%s': %s; this user must be able to write there", c->state_dir,
-                  what != NULL ? "/" : "", what != NULL ? what : "", strerrordesc_np(-r));
+        log_error("state_dir: '%s%s%s': %s; %s", c->state_dir, what != NULL ? "/" : "",
+                  what != NULL ? what : "", strerrordesc_np(-r),
+                  disk_is_full(r) ? "a first start needs some room there"
+                                  : "this user must be able to write there");
     return r;
 }
 

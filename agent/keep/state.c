@@ -9,9 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { STATE_MODE = 0700 };
+
+static const char lock_name[] = "lock";
 
 /* Makes the names in a directory durable.  Not all file systems can, and not every parent may be
  * read by us: what goes wrong here is no reason not to run. */
@@ -81,23 +84,44 @@ static pid_t read_owner(int fd)
     return n <= 0 ? 0 : (pid_t)strtol(text, NULL, 10);
 }
 
-static int take_lock(int fd, pid_t *ret_owner)
+static int take_lock(int fd, bool is_read_only, pid_t *ret_owner)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct flock lock = {.l_type = is_read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+    bool is_taken = fcntl(fd, F_OFD_SETLK, &lock) < 0;
     char text[32];
     int n;
 
-    if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+    if (!is_taken && is_read_only)
+        is_taken = flock(fd, LOCK_EX | LOCK_NB) < 0;
+    if (is_taken) {
         if (errno != EAGAIN && errno != EACCES)
             return -errno;
         *ret_owner = read_owner(fd);
         return -EBUSY;
     }
+    if (is_read_only)
+        return 0;
+
     /* For people and for the message above; the lock is the truth. */
     n = snprintf(text, sizeof text, "%d\n", (int)getpid());
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) < 0)
         return 0;
     return 0;
+}
+
+/* A disk that became read-only is no reason not to start: what is there can be read, files can be
+ * followed and sent, and it is written again when it can be. */
+static int open_lock(int dir_fd, bool *ret_is_read_only)
+{
+    int fd = openat(dir_fd, lock_name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    *ret_is_read_only = fd < 0 && errno == EROFS;
+    if (fd < 0 && errno == EROFS) {
+        fd = openat(dir_fd, lock_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 && errno == ENOENT)
+            return -EROFS;
+    }
+    return fd < 0 ? -errno : fd;
 }
 
 int state_room(const struct disk *disk, int dir_fd, const char *name)
@@ -116,6 +140,7 @@ int state_open(const struct disk *disk, const char *path, struct state *ret, con
                pid_t *ret_owner)
 {
     struct state s = {-1, -1, -1};
+    bool is_read_only;
     int r = make_path(disk, path);
 
     *ret_what = NULL;
@@ -125,9 +150,10 @@ int state_open(const struct disk *disk, const char *path, struct state *ret, con
     s.dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s.dir_fd < 0)
         return -errno;
-    *ret_what = "lock";
-    s.lock_fd = openat(s.dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    r = s.lock_fd < 0 ? -errno : take_lock(s.lock_fd, ret_owner);
+    *ret_what = lock_name;
+    r = s.lock_fd = open_lock(s.dir_fd, &is_read_only);
+    if (r >= 0)
+        r = take_lock(s.lock_fd, is_read_only, ret_owner);
     if (r < 0)
         goto out;
     *ret_what = "checkpoint";

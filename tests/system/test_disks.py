@@ -137,22 +137,25 @@ class NoInodes(Greedy):
             path.unlink()
 
 
-class Quota(Mounted):
-    """A limit for the subvolume: EDQUOT."""
+class Quota(Full):
+    """The same, within a limit of a subvolume: EDQUOT."""
 
     def mount(self):
-        self.image = self.world.place / "image"
-        with open(self.image, "wb") as file:
+        image = self.world.place / "image"
+        with open(image, "wb") as file:
             file.truncate(256 << 20)
-        command("mkfs.btrfs", "-q", "-f", self.image)
-        command("mount", "-t", "btrfs", "-o", "loop", self.image, self.folder)
-        command("btrfs", "quota", "enable", self.folder)
+        self.top = self.world.place / "top"
+        self.top.mkdir()
+        command("mkfs.btrfs", "-q", "-f", image)
+        command("mount", "-t", "btrfs", "-o", "loop", image, self.top)
+        command("btrfs", "quota", "enable", self.top)
+        command("btrfs", "subvolume", "create", self.top / "state")
+        command("btrfs", "qgroup", "limit", "16M", self.top / "state")
+        command("mount", "--bind", self.top / "state", self.folder)
 
-    def begin(self):
-        command("btrfs", "qgroup", "limit", "64K", self.folder)
-
-    def end(self):
-        command("btrfs", "qgroup", "limit", "none", self.folder)
+    def close(self):
+        super().close()
+        unmount(self.top)
 
 
 class ReadOnly(Mounted):
@@ -406,6 +409,32 @@ def run(story):
                f"{world.agent.tail()}", ""
     finally:
         world.close()
+
+
+def test_two_on_a_read_only_disk(place, agent, endpoint):
+    """Both can only read there, and still there is only one."""
+    other = Agent(place, endpoint)
+    agent.state_dir.mkdir()
+    try:
+        command("mount", "-t", "tmpfs", "-o", "mode=0700,size=16M", "kinetail-test",
+                agent.state_dir)
+    except Unmountable as why:
+        pytest.skip(str(why))
+    try:
+        agent.configure(flow(place / "*.log")).start()
+        agent.terminate()
+        for first, second in (("ro", "ro"), ("rw", "ro"), ("ro", "rw")):
+            command("mount", "-o", f"remount,{first}", agent.state_dir)
+            agent.start()
+            with contextlib.suppress(Unmountable):      # it is open for writing
+                command("mount", "-o", f"remount,{second}", agent.state_dir)
+            done = other.run("-c", agent.config_file)
+            assert done.returncode == 1 and "in use by another kinetail" in done.stderr
+            agent.kill()
+            command("mount", "-o", "remount,rw", agent.state_dir)
+    finally:
+        agent.abandon()
+        unmount(agent.state_dir)
 
 
 @pytest.fixture(scope="module")
