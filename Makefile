@@ -33,10 +33,10 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           queue_store scribe setup sheet thrift units
 
 unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
-         encoding endpoint escape events fields firehose flow follower gate generation glob heap \
-         http http_trouble imds java java_regex json kinesis ledger map mill parse patience \
-         pattern proxy recipe record reserve retry_after rooms sigv4 slice source spool squeeze \
-         steady summary template thrift typed unpack utf8 when window zone
+         encoding endpoint escape events fields firehose flow follower gate generation glob \
+         heap http http_trouble imds java java_regex json kinesis ledger map mill parse \
+         patience pattern proxy recipe record reserve retry_after rooms sigv4 slice source \
+         spool squeeze steady summary template thrift typed unpack utf8 when window zone
 tools := parse_lines
 sim   := crashes histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \
@@ -197,6 +197,10 @@ soak: all unit-programs ## simulated histories for SOAK_COUNT (20000), and as ma
 mutants: all $(BUILD)/sim/crashes $(BUILD)/unit/checkpoint $(BUILD)/unit/spool ## break what keeps data on disk, one thing at a time: a test must notice each
 	@KT_COMPILE='$(subst ','"'"',$(COMPILE))' KT_LINK='$(LINK)' KT_LIBRARIES='$(KT_LDLIBS) $(LDLIBS)' \
 	    KT_BUILD=$(BUILD) python3 tests/mutants/mutants.py $(MUTANTS_ARGS)
+
+.PHONY: kills
+kills: all ## kill -9 in all kinds of weather, KILLS (1000) times
+	@KILLS=$(or $(KILLS),1000) python3 tests/check.py kills
 
 .PHONY: bench
 bench: all $(bench:%=$(BUILD)/bench/%) ## measure cost and scale (BENCH='idle scale', BENCH_ARGS=--quick)

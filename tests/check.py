@@ -213,19 +213,31 @@ def count_pytest(output):
     return numbers.get("passed", 0), numbers.get("failed", 0) + numbers.get("error", 0), numbers.get("skipped", 0)
 
 
-def step_system(count, options):
+def run_pytest(count, label, *arguments, timeout):
     started = time.monotonic()
     python = "/usr/bin/python3" if os.path.isdir("/usr/lib/python3/dist-packages/pytest") else sys.executable
     status, output = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
-                          "-rs", "tests/system", *options.rest], timeout=1500)
+                          "-rs", *arguments], timeout=timeout)
     passed, failed, skipped = count_pytest(output)
     if status not in (0,) and failed == 0:
         failed = 1
-    report("system", started, passed, failed, output)
+    report(label, started, passed, failed, output)
     for line in output.splitlines():
         if line.startswith("SKIPPED"):
             say("     " + line)
     count.add(passed, failed, skipped)
+    return output
+
+
+def step_system(count, options):
+    run_pytest(count, "system", "tests/system", *options.rest, timeout=1500)
+
+
+def step_kills(count, options):
+    """As many as KILLS says, and what they cost."""
+    output = run_pytest(count, "kills", "-s", "tests/system/test_kills.py", *options.rest, timeout=None)
+    for line in re.findall(r"^\.?((?:kinesis|firehose): .*)$", output, re.M):
+        say("     " + line)
 
 
 def step_lint(count, options):
@@ -247,7 +259,7 @@ def step_lint(count, options):
 
 
 STEPS = {"unit": step_unit, "sim": step_sim, "soak": step_soak, "asan": step_asan, "fuzz": step_fuzz, "third-party": step_third_party,
-         "system": step_system, "valgrind": step_valgrind, "lint": step_lint}
+         "system": step_system, "kills": step_kills, "valgrind": step_valgrind, "lint": step_lint}
 
 
 def main():

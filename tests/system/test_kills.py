@@ -24,7 +24,7 @@ REQUEST_MAX = 500                       # records that a request from the spool 
 # leave the spool at a time two requests.  A kill repeats no more than that.
 WINDOW = IN_FLIGHT * RECORDS + min(2 * REQUEST_MAX, 16 * RECORDS)
 GENERATIONS = 3                         # rotated files of each log that stay
-RESCUE_EVERY = 10                       # kills
+RESCUE_EVERY = max(10, KILLS // 40)     # kills
 
 SPOOL = {"patience": "300ms", "min_free": "1MiB"}
 
@@ -83,33 +83,40 @@ class Weather(threading.Thread):
         return self.unanswered * REQUEST_MAX + self.count["down"] * WINDOW
 
 
-def delete_old(agent, log):
-    """Deletes generations that are delivered or spooled to their end, as the checkpoint says."""
-    old = sorted(log.parent.glob(log.name + ".*"), key=lambda p: int(p.suffix[1:]))[:-GENERATIONS]
-    if not old:
-        return 0
+def settled(agent):
+    """What is delivered or in the spool, as the checkpoint says: {(path, inode, offset)}."""
     done = agent.run("checkpoint", "list", "--json", "-c", agent.config_file)
     assert done.returncode == 0, done.stderr
-    places = {(one["inode"], one["offset"])
-              for one in map(json.loads, done.stdout.splitlines())}
-    settled = [path for path in old if (path.stat().st_ino, path.stat().st_size) in places]
-    for path in settled:
+    return {(one["path"], one["inode"], one["offset"])
+            for one in map(json.loads, done.stdout.splitlines())}
+
+
+def delete_old(agent, log):
+    """Deletes generations that are settled to their end."""
+    old = sorted(log.parent.glob(log.name + ".*"), key=lambda p: int(p.suffix[1:]))[:-GENERATIONS]
+    places = {place[1:] for place in settled(agent)} if old else ()
+    old = [path for path in old if (path.stat().st_ino, path.stat().st_size) in places]
+    for path in old:
         path.unlink()
-    return len(settled)
+    return len(old)
 
 
 def rescue(agent, weather, quill, path):
     """A file is deleted in an outage, most of it not yet read: it is read into the spool."""
     with weather.lock:
         weather.set(WEATHER["failing"])
-        q = quill(path).write(4000)
-        eventually(lambda: str(path) in agent.open_files(), what="the file is open",
+        q = quill(path).write(2500)
+        stat = path.stat()
+        # In the middle of it: what is only looked at may be closed again.
+        eventually(lambda: any(name == str(path) and 0 < at < stat.st_size
+                               for name, _, at in settled(agent)), what="it is being read",
                    alive=agent.alive)
+        assert str(path) in agent.open_files()
         path.unlink()
         q.close()
         # Whoever kills it now loses what the service and the disk do not have: so nobody does.
-        eventually(lambda: not any(str(path) in name for name in agent.open_files()), 60,
-                   what="the deleted file is let go of", alive=agent.alive)
+        eventually(lambda: (str(path), stat.st_ino, stat.st_size) in settled(agent), 60,
+                   step=0.1, what="all of the deleted file is spooled", alive=agent.alive)
         rescued = "read into the spool now" in agent.log
         weather.set([])
     return rescued
@@ -161,7 +168,7 @@ def test_killed_in_all_weather(service, logs, agent, oracle, endpoint, writer, q
     print(f"{service}: {kills} kills in {seconds:.0f} s, {sum(r.rotations for r in rotators)} "
           f"rotations, {deleted} generations deleted and {rescued} files rescued, weather "
           f"{weather.count}, {weather.unanswered} answers lost, {spooling} kills with a spool: "
-          f"{verdict}; duplicates of one kill: {worst} at most, {verdict.duplicated / kills:.0f} "
-          f"on average, the window is {WINDOW}")
+          f"{str(verdict).splitlines()[0]}; duplicates of one kill: {worst} at most, "
+          f"{verdict.duplicated / kills:.0f} on average, the window is {WINDOW}")
     assert rescued == kills // RESCUE_EVERY
     assert PATIENCE > 1 or spooling > kills // 4
