@@ -41,7 +41,7 @@ tools := parse_lines
 sim   := crashes histories
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \
          split spool unpack when
-bench := evil floor mill pace sink spool
+bench := evil floor mill pace roll sink spool
 
 # --- how it is built ---
 

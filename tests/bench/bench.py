@@ -11,6 +11,8 @@ Everything is measured in one run against the sink (sink.c), a Kinesis that only
   idle        CPU time and wake-ups with quiet files that have been read to their end.
   shape, json, evil
               what lines become: see records.py.
+  outage      the service is gone for ten minutes: see outage.py.
+  spool       what the spool alone costs: see spool.c.
   scale       many files: see scale.py.
 
 Timings are printed beside their aims and never fail the run: the machine may be busy.  Exit
@@ -30,6 +32,7 @@ import sys
 import tempfile
 import time
 
+from outage import Outage
 from records import RECORDS_PARTS, Records
 from scale import SCALE_PARTS, Scale
 from stage import Agent, Cpus, Failed, Sink, plural, say
@@ -48,7 +51,8 @@ AIM_RSS_MIB = 24
 AIM_P99_MS = 15
 AIM_IDLE_PERCENT = 0.1
 
-PARTS = ("throughput", "latency", "idle", *RECORDS_PARTS, *SCALE_PARTS)
+PROGRAMS = ("sink", "floor", "mill", "pace", "roll", "spool")
+PARTS = ("throughput", "latency", "idle", *RECORDS_PARTS, "spool", "outage", *SCALE_PARTS)
 
 
 class Bench:
@@ -216,12 +220,26 @@ class Bench:
         for count in IDLE_FILES:
             self.idle_one(count)
 
+    # spool
+
+    def spool(self):
+        say("spool")
+        top = self.work / "spool"
+        top.mkdir()
+        with self.cpus.on(self.cpus.measured):
+            done = subprocess.run([self.tool("spool"), top, "50" if self.options.quick else "300"],
+                                  stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise Failed(f"spool ended with {done.returncode}")
+        self.tables.append("the spool, frames of 1 MiB:\n" + done.stdout)
+
     # all
 
     def run(self):
         os.sched_setaffinity(0, self.cpus.others)
         parts = [(name, getattr(self, name)) for name in ("throughput", "latency", "idle")]
-        parts += Records(self).parts() + Scale(self).parts()
+        parts += Records(self).parts() + [("spool", self.spool)]
+        parts += Outage(self).parts() + Scale(self).parts()
         for name, play in parts:
             if set(self.options.parts) & set(name.split("+")):
                 try:
@@ -292,7 +310,7 @@ def options_read():
         options.parts += SCALE_PARTS
     if options.rounds < 1:
         parser.error("--rounds: at least 1")
-    for program in (options.agent, *(options.bin / name for name in ("sink", "floor", "mill", "pace"))):
+    for program in (options.agent, *(options.bin / name for name in PROGRAMS)):
         if not os.access(program, os.X_OK):
             parser.error(f"{program} is not there; `make bench` builds it")
     options.agent = options.agent.resolve()

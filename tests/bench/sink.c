@@ -7,6 +7,8 @@
  *   POST / with other targets               DescribeStreamSummary, ListShards; else refused
  *   GET /stats                              what was counted since the last reset, as JSON
  *   POST /reset                             zero
+ *   POST /down                              hangs up on all others, and nobody can connect any more
+ *   POST /up                                until now
  *
  * With --stamp each line starts with the CLOCK_MONOTONIC time, in decimal ns, at which it was
  * appended to its file; then /stats also tells how long lines took until the whole request that
@@ -14,7 +16,12 @@
  *
  * With --numbered each line starts with a number of its own, in decimal, from 1; then /stats also
  * tells how many different ones came ("distinct"), how many came again ("repeated"), and the first
- * that is missing between the lowest and the highest (0: none is). */
+ * that is missing between the lowest and the highest (0: none is).  With --lines BYTES they are those
+ * of numbered.h, BYTES long with their newline, and each is compared: "torn" counts what is not one of
+ * them. */
+#include "base64.h"
+#include "list.h"
+#include "numbered.h"
 #include "util.h"
 
 #include <err.h>
@@ -82,6 +89,8 @@ enum asked {
     ASKED_SHARDS,
     ASKED_STATS,
     ASKED_RESET,
+    ASKED_DOWN,
+    ASKED_UP,
     ASKED_UNKNOWN,
 };
 
@@ -89,6 +98,7 @@ enum asked {
  *
  *     head_len == 0 ──head complete──▶ head_len > 0 ──body complete──▶ out_left > 0 ──sent──▶ … */
 struct conn {
+    struct list node; /* in conns */
     int fd;
     char *room; /* owns */
     size_t len, cap;
@@ -96,6 +106,7 @@ struct conn {
     enum asked asked;
     bool close_after; /* the client asked for it, or we refused what we could not read */
     bool waits_to_write;
+    bool controls; /* it asked us to go down, and stays */
 
     struct iovec out[OUT_PARTS]; /* points into what follows, or at what never changes */
     size_t out_at, out_count;
@@ -107,14 +118,19 @@ struct counters {
     uint64_t requests, records, body_bytes, refused;
     uint64_t first_ns, last_ns; /* arrival of the first and the last PutRecords; 0: none yet */
     uint64_t stamped, unstamped, latency_max_ns;
-    uint64_t distinct, repeated, unnumbered;
+    uint64_t distinct, repeated, unnumbered, torn;
     uint64_t lowest, highest; /* numbers; 0: none yet */
+    uint64_t gapless;         /* all from the lowest up to here came */
 };
 
 static struct counters counters;
 static uint32_t latency[LATENCY_STEPS + 1]; /* the last step holds all that took longer */
 static uint8_t came[NUMBERS_MAX / 8 + 1];   /* a bit for each number */
 static bool stamp_mode, number_mode;
+static size_t line_len; /* --lines: without its newline; else 0 */
+
+static struct list conns = {&conns, &conns};
+static bool is_down, wants_down;
 
 static char record_list[RECORDS_MAX * RECORD_MAX]; /* each with its comma */
 static size_t record_len;
@@ -183,10 +199,20 @@ static bool number_came(uint64_t number)
 
 static uint64_t number_missing(void)
 {
-    for (uint64_t number = counters.lowest; number < counters.highest; number++)
-        if (!number_came(number))
-            return number;
-    return 0;
+    while (counters.gapless < counters.highest && number_came(counters.gapless + 1))
+        counters.gapless++;
+    return counters.gapless < counters.highest ? counters.gapless + 1 : 0;
+}
+
+static bool number_is_whole(uint64_t number, const char *data, size_t len)
+{
+    char line[NUMBERED_MAX], text[NUMBERED_MAX / 3 * 4 + 4];
+
+    if (len != base64_size(line_len))
+        return false;
+    numbered_line(line, line_len, number);
+    base64_encode(text, line, line_len);
+    return memcmp(text, data, len) == 0;
 }
 
 static void number_note(const char *data, size_t len)
@@ -195,12 +221,15 @@ static void number_note(const char *data, size_t len)
 
     if (number == 0 || number > NUMBERS_MAX) {
         counters.unnumbered++;
+    } else if (line_len > 0 && !number_is_whole(number, data, len)) {
+        counters.torn++;
     } else if (number_came(number)) {
         counters.repeated++;
     } else {
         came[number / 8] |= (uint8_t)(1u << number % 8);
         counters.distinct++;
-        counters.lowest = counters.lowest == 0 ? number : MIN(counters.lowest, number);
+        if (counters.lowest == 0 || number < counters.lowest)
+            counters.lowest = counters.gapless = number;
         counters.highest = MAX(counters.highest, number);
     }
 }
@@ -350,12 +379,12 @@ static void answer_stats(struct conn *c)
                    ",\"cpu_ns\":%" PRIu64 ",\"stamped\":%" PRIu64 ",\"unstamped\":%" PRIu64
                    ",\"p50_us\":%" PRIu64 ",\"p99_us\":%" PRIu64 ",\"max_us\":%" PRIu64
                    ",\"distinct\":%" PRIu64 ",\"repeated\":%" PRIu64 ",\"unnumbered\":%" PRIu64
-                   ",\"missing\":%" PRIu64 "}",
+                   ",\"torn\":%" PRIu64 ",\"missing\":%" PRIu64 "}",
                    counters.requests, counters.records, counters.body_bytes, counters.refused,
                    counters.first_ns, counters.last_ns, now_ns(CLOCK_PROCESS_CPUTIME_ID),
                    counters.stamped, counters.unstamped, latency_percentile_us(50),
                    latency_percentile_us(99), latency_max_us(), counters.distinct,
-                   counters.repeated, counters.unnumbered, number_missing());
+                   counters.repeated, counters.unnumbered, counters.torn, number_missing());
     answer_text(c, "200 OK", c->stats);
 }
 
@@ -384,6 +413,12 @@ static void answer(struct conn *c)
         break;
     case ASKED_RESET:
         answer_reset(c);
+        break;
+    case ASKED_DOWN:
+    case ASKED_UP:
+        wants_down = c->asked == ASKED_DOWN;
+        c->controls = true;
+        answer_text(c, "200 OK", "{}");
         break;
     case ASKED_UNKNOWN:
         answer_refuse(c, "{\"__type\":\"UnknownOperationException\"}");
@@ -429,6 +464,10 @@ static enum asked head_asked(const char *head)
         return ASKED_STATS;
     if (strncmp(head, "POST /reset ", 12) == 0)
         return ASKED_RESET;
+    if (strncmp(head, "POST /down ", 11) == 0)
+        return ASKED_DOWN;
+    if (strncmp(head, "POST /up ", 9) == 0)
+        return ASKED_UP;
     for (size_t i = 0; i < ARRAY_LEN(targets); i++)
         if (head_says(head, "X-Amz-Target", targets[i].target))
             return targets[i].asked;
@@ -547,6 +586,7 @@ static int conn_turn(struct conn *c)
 
 static void conn_close(struct conn *c)
 {
+    list_remove(&c->node);
     close(c->fd);
     free(c->room);
     free(c);
@@ -586,6 +626,7 @@ static void conn_accept(int epoll_fd, int listen_fd)
     if (c == NULL)
         err(1, "connection");
     c->fd = fd;
+    list_append(&conns, &c->node);
     c->cap = ROOM_FIRST;
     c->room = malloc(c->cap);
     e.data.ptr = c;
@@ -593,38 +634,93 @@ static void conn_accept(int epoll_fd, int listen_fd)
         err(1, "connection");
 }
 
-static int listen_open(uint16_t *ret_port)
+/* A socket with our port (0: any) that does not listen yet: whoever connects is refused. */
+static int listen_bind(uint16_t port)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
 
-    if (fd < 0 || bind(fd, (struct sockaddr *)&at, len) < 0 || listen(fd, SOMAXCONN) < 0 ||
-        getsockname(fd, (struct sockaddr *)&at, &len) < 0)
-        err(1, "listen");
-    *ret_port = ntohs(at.sin_port);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+        bind(fd, (struct sockaddr *)&at, sizeof at) < 0)
+        err(1, "bind");
     return fd;
+}
+
+static uint16_t listen_port(int fd)
+{
+    struct sockaddr_in at;
+    socklen_t len = sizeof at;
+
+    if (getsockname(fd, (struct sockaddr *)&at, &len) < 0)
+        err(1, "getsockname");
+    return ntohs(at.sin_port);
+}
+
+static void listen_begin(int epoll_fd, int fd)
+{
+    struct epoll_event e = {EPOLLIN, {.ptr = NULL}}; /* no connection: the listener */
+
+    if (listen(fd, SOMAXCONN) < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0)
+        err(1, "listen");
+}
+
+/* The port stays ours while we are down: an outage is long, and ports are handed out all the time.
+ * Returns the new listener. */
+static int go_down(int listen_fd)
+{
+    uint16_t port = listen_port(listen_fd);
+
+    close(listen_fd);
+    LIST_EACH(&conns, node, after)
+    {
+        struct conn *c = CONTAINER_OF(node, struct conn, node);
+
+        if (!c->controls)
+            conn_close(c);
+    }
+    is_down = true;
+    return listen_bind(port);
+}
+
+static void usage(void)
+{
+    fprintf(stderr, "usage: sink [--stamp|--numbered|--lines BYTES]\n");
+    exit(2);
+}
+
+static void options_read(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "--lines") == 0) {
+        unsigned long long len = strtoull(argv[2], NULL, 10);
+
+        if (len <= NUMBERED_MIN || len > NUMBERED_MAX)
+            usage();
+        line_len = (size_t)len - 1;
+        number_mode = true;
+    } else if (argc == 2) {
+        stamp_mode = strcmp(argv[1], "--stamp") == 0;
+        number_mode = strcmp(argv[1], "--numbered") == 0;
+        if (!stamp_mode && !number_mode)
+            usage();
+    } else if (argc != 1) {
+        usage();
+    }
 }
 
 int main(int argc, char **argv)
 {
-    struct epoll_event listening = {EPOLLIN, {.ptr = NULL}}; /* no connection: the listener */
-    uint16_t port = 0;
     int epoll_fd, listen_fd;
 
-    stamp_mode = argc == 2 && strcmp(argv[1], "--stamp") == 0;
-    number_mode = argc == 2 && strcmp(argv[1], "--numbered") == 0;
-    if (argc > 1 && !stamp_mode && !number_mode) {
-        fprintf(stderr, "usage: sink [--stamp|--numbered]\n");
-        return 2;
-    }
+    options_read(argc, argv);
     (void)signal(SIGPIPE, SIG_IGN);
     record_list_build();
-    listen_fd = listen_open(&port);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &listening) < 0)
+    if (epoll_fd < 0)
         err(1, "epoll");
-    printf("%u\n", port);
+    listen_fd = listen_bind(0);
+    listen_begin(epoll_fd, listen_fd);
+    printf("%u\n", listen_port(listen_fd));
     if (fflush(stdout) != 0)
         err(1, "standard output");
 
@@ -639,6 +735,13 @@ int main(int argc, char **argv)
                 conn_accept(epoll_fd, listen_fd);
             else
                 conn_ready(epoll_fd, events[i].data.ptr);
+        }
+        /* Not before: among the events there may be one of whom we hang up on. */
+        if (wants_down && !is_down)
+            listen_fd = go_down(listen_fd);
+        if (!wants_down && is_down) {
+            listen_begin(epoll_fd, listen_fd);
+            is_down = false;
         }
     }
 }

@@ -17,6 +17,7 @@ EXIT_SECONDS = 60           # more than the drain needs when nothing is in fligh
 CONFIG = """\
 region = "us-east-1";
 state_dir = "{state_dir}";
+{top}
 endpoint = {{ kinesis = "http://127.0.0.1:{port}"; }};
 credentials = {{ access_key_id = "AKIDEXAMPLE"; secret_access_key = "bench"; }};
 flows = (
@@ -155,13 +156,13 @@ class Agent(Process):
     """kinetail in a directory of its own, which keeps its configuration, state and log.  `home` is
     that of an earlier one: then this one goes on where that one stopped."""
 
-    def __init__(self, bench, sink, files, more="", home=None):
+    def __init__(self, bench, sink, files, more="", home=None, top=""):
         self.home = home or pathlib.Path(tempfile.mkdtemp(prefix="agent-", dir=bench.work))
         (self.home / "state").mkdir(mode=0o700, exist_ok=True)
         config = self.home / "kinetail.conf"
         config.touch(mode=0o600)
         config.write_text(CONFIG.format(state_dir=self.home / "state", port=sink.port,
-                                        files=files, more=more))
+                                        files=files, more=more, top=top))
         self.log = self.home / "log"
         # Neither the caller's AWS account nor a proxy has any business here.
         environment = {k: v for k, v in os.environ.items()
