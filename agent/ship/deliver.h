@@ -95,7 +95,8 @@ void deliver_added(struct deliver *d);
 /* Stops lingering: what is there goes out now.  For the end. */
 void deliver_hurry(struct deliver *d);
 
-/* What cannot be sent at once is given up at once, or again waits for its patience to be over. */
+/* What cannot be sent at once is given up: at once, if the service fails or just refused it, else
+ * after a second; or again it waits for its patience to be over. */
 void deliver_set_impatient(struct deliver *d, bool impatient);
 
 /* The very end: takes back what flies, and gives up all there is. */

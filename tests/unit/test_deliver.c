@@ -1310,6 +1310,63 @@ static void what_is_in_the_way_leaves_sooner(void **state)
     gives_up = false;
 }
 
+/* Deleted files hold too much: what a service that fails would have to take goes to disk at once,
+ * and no slower than it is read. */
+static void the_impatient_do_not_wait_for_a_service_that_fails(void **state)
+{
+    struct world w;
+
+    (void)state;
+    gives_up = true;
+    start(&w, 2, 1000, 10, 2, 100);
+    deliver_set_impatient(w.deliver, true);
+    put_all(&w, 8);
+    pass(&w, SECOND / 2); /* it may answer yet */
+    assert_int_equal(w.left_count, 0);
+    answer_failure(&w, 0, 503, "", false);
+    work(&w);
+    assert_int_equal(w.left_count, 4 - w.air_count);
+    while (w.air_count > 0)
+        answer_failure(&w, 0, 503, "", false);
+    work(&w);
+    assert_int_equal(w.left_count, 4);
+    for (int i = 0; i < 10; i++) {
+        while (w.left_count > 0)
+            say_durable(&w, true);
+        put_all(&w, 8);
+        work(&w);
+        assert_int_equal(w.left_count, 4);
+    }
+    while (w.left_count > 0)
+        say_durable(&w, true);
+    stop(&w);
+    gives_up = false;
+}
+
+/* … and so does what a busy shard did not take just now; what it has not seen is tried. */
+static void the_impatient_try_once(void **state)
+{
+    struct world w;
+
+    (void)state;
+    gives_up = true;
+    start(&w, 2, 1000, 10, 1, 100);
+    deliver_set_impatient(w.deliver, true);
+    put_all(&w, 2);
+    work(&w);
+    answer_records(&w, 0, "at");
+    work(&w);
+    assert_int_equal(w.left_count, 1);
+    assert_int_equal(w.settled, 1);
+    say_durable(&w, true);
+    put_all(&w, 2);
+    work(&w);
+    assert_int_equal(w.left_count, 0);
+    answer_records(&w, 0, "a");
+    stop(&w);
+    gives_up = false;
+}
+
 static void at_the_end_all_is_given_up(void **state)
 {
     struct world w;
@@ -1687,6 +1744,8 @@ int main(void)
         cmocka_unit_test(without_a_witness_nothing_is_buried),
         cmocka_unit_test(a_body_that_is_too_large_gets_smaller),
         cmocka_unit_test(patience_has_an_end),
+        cmocka_unit_test(the_impatient_do_not_wait_for_a_service_that_fails),
+        cmocka_unit_test(the_impatient_try_once),
         cmocka_unit_test(where_nobody_takes_it_stays),
         cmocka_unit_test(what_is_in_the_way_leaves_sooner),
         cmocka_unit_test(at_the_end_all_is_given_up),
