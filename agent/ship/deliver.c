@@ -338,14 +338,16 @@ static uint64_t deliver_give_up_at(const struct deliver *d, const struct batch *
     return MAX(since + deliver_patience(d, b), d->give_up_again_ms);
 }
 
+/* A batch that nobody takes keeps its place in the row: the oldest goes first, and whoever walks along
+ * the row comes to an end. */
 static bool deliver_give_up(struct deliver *d, struct batch *b)
 {
     batch_leave(b);
-    deliver_move(b, &d->leaving);
-    if (d->events.give_up(d->events.user, b))
+    if (d->events.give_up(d->events.user, b)) {
+        deliver_move(b, &d->leaving);
         return true;
+    }
     batch_come_back(b);
-    deliver_move(b, &d->sealed);
     d->give_up_again_ms = loop_now_ms(d->loop) + DELIVER_IN_THE_WAY_MS;
     return false;
 }

@@ -261,6 +261,7 @@ static bool world_give_up(void *user, struct batch *b)
 
     assert_int_equal(b->state, BATCH_LEAVING);
     w->asked++;
+    assert_true(w->asked < 10000); /* or somebody asks for ever */
     if (w->full)
         return false;
     assert_true(w->left_count < ARRAY_LEN(w->left));
@@ -1388,6 +1389,25 @@ static void at_the_end_all_is_given_up(void **state)
     gives_up = false;
 }
 
+/* The end, and nobody takes anything: each batch is asked about once, and stays. */
+static void an_end_without_a_place_is_an_end(void **state)
+{
+    struct world w;
+
+    (void)state;
+    gives_up = true;
+    start(&w, 2, 1000, 10000, 2, 100);
+    w.full = true;
+    put_all(&w, 7);
+    work(&w);
+    deliver_give_up_all(w.deliver);
+    assert_int_equal(w.asked, 4);
+    assert_true(deliver_pending(w.deliver) == 7);
+    finish_rest(&w);
+    stop(&w);
+    gives_up = false;
+}
+
 /* They say when to come again. */
 static void it_waits_as_long_as_they_ask(void **state)
 {
@@ -1749,6 +1769,7 @@ int main(void)
         cmocka_unit_test(where_nobody_takes_it_stays),
         cmocka_unit_test(what_is_in_the_way_leaves_sooner),
         cmocka_unit_test(at_the_end_all_is_given_up),
+        cmocka_unit_test(an_end_without_a_place_is_an_end),
         cmocka_unit_test(it_waits_as_long_as_they_ask),
         cmocka_unit_test(it_can_go_at_any_time),
         cmocka_unit_test(every_record_is_settled_once),
