@@ -58,7 +58,8 @@ struct deliver {
     uint32_t records; /* that went into batches, wrapping; without those of the one being filled */
     uint32_t in_flight;
     uint64_t keep_bytes; /* of the memory of an idle batch: a rare large record gives it back */
-    bool room_wanted, hurry, impatient, pressed, joined;
+    bool room_wanted, hurry, impatient, joined;
+    uint64_t pressed_ms; /* monotonic: others needed memory; what was sealed by then goes soon */
     uint64_t give_up_again_ms; /* monotonic: nobody takes a batch before */
 
     struct log_limit records_trouble;
@@ -121,7 +122,7 @@ static void deliver_squeeze(struct budget_user *u)
     {
         deliver_rest(d, batch_of(node));
     }
-    d->pressed = true;
+    d->pressed_ms = loop_now_ms(d->loop);
     loop_want_turn(d->loop, &d->turn);
 }
 
@@ -238,6 +239,16 @@ static void deliver_arm_linger(struct deliver *d)
     loop_timer_set(d->loop, &d->linger, at);
 }
 
+/* What was taken to be filled is not, for now. */
+static void deliver_unfill(struct deliver *d)
+{
+    struct batch *b = d->filling;
+
+    d->filling = NULL;
+    b->state = BATCH_IDLE;
+    list_append(&d->idle, &b->node);
+}
+
 bool deliver_has_room(struct deliver *d)
 {
     if ((d->filling != NULL && d->filling->count < d->settings.limits.records) ||
@@ -253,13 +264,10 @@ struct batch *deliver_room(struct deliver *d, size_t data_len, struct batch_key 
 {
     assert(data_len + key.len <= d->settings.service->bytes_max);
     if (d->filling != NULL && !batch_fits(d->filling, data_len, key.len)) {
-        if (d->filling->count == 0) { /* made for less, before a record could be so large */
-            d->filling->state = BATCH_IDLE;
-            list_append(&d->idle, &d->filling->node);
-            d->filling = NULL;
-        } else {
+        if (d->filling->count == 0) /* made for less, before a record could be so large */
+            deliver_unfill(d);
+        else
             deliver_seal(d);
-        }
     }
     if (d->filling == NULL) {
         d->filling = deliver_take(d, data_len, key.len);
@@ -268,6 +276,9 @@ struct batch *deliver_room(struct deliver *d, size_t data_len, struct batch_key 
     }
     if (d->filling == NULL || !batch_fits(d->filling, data_len, key.len) ||
         !deliver_charge(d, d->filling, data_len, key.json.len)) {
+        /* An empty one waits among the idle: what memory it has is there for who needs it more. */
+        if (d->filling != NULL && d->filling->count == 0)
+            deliver_unfill(d);
         d->room_wanted = true;
         loop_want_turn(d->loop, &d->turn);
         return NULL;
@@ -314,12 +325,13 @@ static bool deliver_is_ready(const struct deliver *d, const struct batch *b)
 /* How long it is tried to deliver the batch.  What others want to be gone has a second, as long as
  * it may be taken: with six batches that second makes 3,000 lines a second, and whoever deletes files
  * writes more.  So what was refused just now, or would only wait for a service that fails, has
- * none. */
-static uint64_t deliver_patience(const struct deliver *d, const struct batch *b)
+ * none.  `since`: when it began to wait, monotonic. */
+static uint64_t deliver_patience(const struct deliver *d, const struct batch *b, uint64_t since)
 {
     if (d->impatient && (gate_is_failing(d->gate) || !deliver_is_ready(d, b)))
         return 0;
-    if (d->impatient || d->pressed || (d->room_wanted && deliver_is_behind(d, b)))
+    if (d->impatient || d->memory.waits || since <= d->pressed_ms ||
+        (d->room_wanted && deliver_is_behind(d, b)))
         return MIN(d->settings.patience_ms, (uint64_t)DELIVER_IN_THE_WAY_MS);
     return d->settings.patience_ms;
 }
@@ -335,7 +347,7 @@ static uint64_t deliver_give_up_at(const struct deliver *d, const struct batch *
     /* Lingering is not waiting; and of a batch that gets on, only what is left counts. */
     since = now - (uint32_t)((uint32_t)now - b->entries[0].since_ms);
     since = MAX(since, CONTAINER_OF(b, struct parcel, batch)->wanted_ms);
-    return MAX(since + deliver_patience(d, b), d->give_up_again_ms);
+    return MAX(since + deliver_patience(d, b, since), d->give_up_again_ms);
 }
 
 /* A batch that nobody takes keeps its place in the row: the oldest goes first, and whoever walks along
@@ -681,7 +693,6 @@ static void deliver_turn(struct loop_turn *t)
         else
             next = MIN(next, b->not_before_ms);
     }
-    d->pressed = d->pressed && d->memory.waits;
     if (ready && d->in_flight < d->settings.in_flight_max)
         gate_want(d->gate, &d->user);
     if (next == UINT64_MAX)

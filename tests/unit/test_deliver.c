@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base64.h"
+#include "budget.h"
 #include "buf.h"
 #include "clock.h"
 #include "json.h"
@@ -255,6 +256,9 @@ static void start_client(struct world *w, const char *token)
 /* Whether worlds that are started now have a place for what is given up. */
 static bool gives_up;
 
+/* The memory of worlds that are started now, or NULL. */
+static struct budget *memory;
+
 static bool world_give_up(void *user, struct batch *b)
 {
     struct world *w = user;
@@ -300,9 +304,9 @@ static void start(struct world *w, uint32_t records, uint64_t bytes, uint32_t li
     assert_int_equal(
         gate_new(w->loop, &w->random, &kinesis_service, "logs", client_url(w->client), &w->gate),
         0);
-    assert_int_equal(
-        deliver_new(w->loop, &w->random, w->client, w->gate, NULL, &settings, &events, &w->deliver),
-        0);
+    assert_int_equal(deliver_new(w->loop, &w->random, w->client, w->gate, memory, &settings,
+                                 &events, &w->deliver),
+                     0);
 }
 
 static void stop(struct world *w)
@@ -1408,6 +1412,98 @@ static void an_end_without_a_place_is_an_end(void **state)
     gives_up = false;
 }
 
+/* -- memory ------------------------------------------------------------------------------------ */
+
+/* Somebody else who needs memory, and has none to give. */
+struct neighbour {
+    struct budget_user user;
+    size_t told;
+};
+
+static void neighbour_squeeze(struct budget_user *u)
+{
+    (void)u;
+}
+
+static void neighbour_room(struct budget_user *u)
+{
+    CONTAINER_OF(u, struct neighbour, user)->told++;
+}
+
+static void neighbour_join(struct neighbour *n)
+{
+    *n = (struct neighbour){.user = {.squeeze = neighbour_squeeze, .room = neighbour_room}};
+    budget_join(memory, &n->user);
+}
+
+/* Somebody needs what waits here: it goes to disk soon, and not when its patience is over. */
+static void memory_is_given_up_for_others(void **state)
+{
+    struct neighbour n;
+    struct budget b;
+    struct world w;
+
+    (void)state;
+    gives_up = true;
+    memory = &b;
+    budget_init(memory, 256 * 1024);
+    start(&w, 2, 1000, 10, 1, 100);
+    neighbour_join(&n);
+    put_all(&w, 6);
+    work(&w);
+    assert_false(budget_take(memory, &n.user, 128 * 1024));
+    work(&w);
+    assert_int_equal(w.asked, 0); /* it may be sent in a moment */
+    pass(&w, 2 * SECOND);
+    assert_int_equal(w.left_count, 2); /* the third one flies */
+    assert_int_equal(n.told, 0);
+    say_durable(&w, true);
+    assert_int_equal(n.told, 1);
+    assert_true(budget_take(memory, &n.user, 128 * 1024));
+    say_durable(&w, true);
+
+    /* What comes afterwards has its whole patience again. */
+    budget_give(memory, &n.user, 128 * 1024);
+    put_all(&w, 2);
+    pass(&w, 5 * SECOND);
+    assert_int_equal(w.left_count, 0);
+    finish_rest(&w);
+    stop(&w);
+    budget_leave(memory, &n.user);
+    assert_true(b.used == 0);
+    memory = NULL;
+    gives_up = false;
+}
+
+/* Memory that nothing is in, and that is too little for the next record, is there for others: two who
+ * both hold some and both wait for more would wait for ever. */
+static void memory_that_is_not_enough_is_given_back(void **state)
+{
+    struct neighbour n;
+    struct budget b;
+    struct world w;
+
+    (void)state;
+    memory = &b;
+    budget_init(memory, 256 * 1024);
+    start(&w, 200, 300 * 1024, 10, 1, 1000);
+    neighbour_join(&n);
+    put_all(&w, 1);
+    pass(&w, SECOND);
+    answer_records(&w, 0, "a");
+    assert_true(b.used == 64 * 1024); /* and all is idle */
+    assert_true(budget_take(memory, &n.user, 128 * 1024));
+    assert_null(deliver_room(w.deliver, 190 * 1024, some_key)); /* too large, for now */
+    assert_true(budget_take(memory, &n.user, 64 * 1024));
+    assert_true(b.used == 192 * 1024);
+    budget_give(memory, &n.user, n.user.used);
+    work(&w);
+    assert_int_equal(w.room_calls, 1);
+    stop(&w);
+    budget_leave(memory, &n.user);
+    memory = NULL;
+}
+
 /* They say when to come again. */
 static void it_waits_as_long_as_they_ask(void **state)
 {
@@ -1770,6 +1866,8 @@ int main(void)
         cmocka_unit_test(what_is_in_the_way_leaves_sooner),
         cmocka_unit_test(at_the_end_all_is_given_up),
         cmocka_unit_test(an_end_without_a_place_is_an_end),
+        cmocka_unit_test(memory_is_given_up_for_others),
+        cmocka_unit_test(memory_that_is_not_enough_is_given_back),
         cmocka_unit_test(it_waits_as_long_as_they_ask),
         cmocka_unit_test(it_can_go_at_any_time),
         cmocka_unit_test(every_record_is_settled_once),
