@@ -6,6 +6,7 @@
 #include "keep/folders.h"
 #include "keep/reserve.h"
 #include "list.h"
+#include "map.h"
 #include "util.h"
 
 #include <assert.h>
@@ -70,6 +71,12 @@ struct checkpoint_slot {
     bool gone;             /* left: in checkpoint.notes until that is written, then nowhere */
 };
 
+/* A slot among those of the same inode. */
+struct checkpoint_sighting {
+    struct map_node node;
+    struct checkpoint_slot *slot;
+};
+
 /* Slots with news, in the order in which they had it. */
 struct checkpoint_notes {
     struct checkpoint_slot *first, *last;
@@ -88,6 +95,9 @@ struct checkpoint {
     int64_t sure_ns; /* see checkpoint_sure */
     struct list slots, flows, spools;
     struct folders folders;
+    struct map
+        sightings; /* all slots by their inodes, from the first fact that is learnt until the next
+                             write: a start after an outage learns thousands */
     struct checkpoint_flow_node *recent_flow; /* most facts are about the same as the last one */
     struct checkpoint_notes notes;
     bool flows_dirty, spools_dirty;
@@ -266,6 +276,49 @@ static int slot_describe(struct checkpoint *c, struct checkpoint_slot *s, struct
     s->described = false;
     return 0;
 }
+
+/* --- slots by their inodes --- */
+
+static int sight_slot(struct checkpoint *c, struct checkpoint_slot *s)
+{
+    struct checkpoint_sighting *seen = malloc(sizeof *seen);
+    int r;
+
+    if (seen == NULL)
+        return -ENOMEM;
+    seen->slot = s;
+    r = map_insert(&c->sightings, &seen->node, map_hash_u64(s->id.ino));
+    if (r < 0)
+        free(seen);
+    return r;
+}
+
+/* What is found by them must not have changed since. */
+static void forget_sightings(struct checkpoint *c)
+{
+    for (size_t i = 0; i < c->sightings.bucket_count; i++)
+        for (struct map_node *n = c->sightings.buckets[i], *next; n != NULL; n = next) {
+            next = n->next;
+            free(CONTAINER_OF(n, struct checkpoint_sighting, node));
+        }
+    map_done(&c->sightings);
+}
+
+static int sight_all(struct checkpoint *c)
+{
+    int r = 0;
+
+    LIST_EACH(&c->slots, node, after)
+    {
+        if (r == 0)
+            r = sight_slot(c, slot_of(node));
+    }
+    if (r < 0)
+        forget_sightings(c); /* all or none */
+    return r;
+}
+
+/* --- notes --- */
 
 static void slot_note(struct checkpoint *c, struct checkpoint_slot *s)
 {
@@ -650,6 +703,7 @@ static int recover_text(struct recovery *v, struct slice text, uint64_t generati
 
 static void forget_all(struct checkpoint *c)
 {
+    forget_sightings(c);
     take_notes_down(c, false);
     LIST_EACH(&c->slots, node, after)
     {
@@ -1020,6 +1074,8 @@ int checkpoint_join(struct checkpoint *c, struct slice flow, struct slice path,
 
     if (r < 0)
         return r;
+    if (c->sightings.count > 0 && sight_slot(c, *ret) < 0)
+        forget_sightings(c);
     c->next_key++;
     slot_note(c, *ret);
     return 0;
@@ -1030,6 +1086,7 @@ int checkpoint_describe(struct checkpoint *c, struct checkpoint_slot *s, struct 
 {
     int r = slot_describe(c, s, path, id);
 
+    forget_sightings(c);
     if (r == 0)
         slot_note(c, s);
     return r;
@@ -1043,6 +1100,7 @@ void checkpoint_note(struct checkpoint *c, struct checkpoint_slot *s, struct cur
 
 void checkpoint_leave(struct checkpoint *c, struct checkpoint_slot *s)
 {
+    forget_sightings(c);
     list_remove(&s->all);
     s->gone = true;
     slot_note(c, s);
@@ -1064,18 +1122,18 @@ int checkpoint_tell(const struct checkpoint_slot *s, struct cursor at, struct bu
  * file alone, as it has another key in another store. */
 static struct checkpoint_slot *find_slot(const struct checkpoint *c, const struct fact_file *file)
 {
+    struct map_node *n = map_find(&c->sightings, map_hash_u64(file->id.ino));
     struct checkpoint_slot *found = NULL;
 
-    LIST_EACH(&c->slots, node, after)
-    {
-        struct checkpoint_slot *s = slot_of(node);
+    for (; n != NULL; n = map_find_next(n)) {
+        struct checkpoint_slot *s = CONTAINER_OF(n, struct checkpoint_sighting, node)->slot;
 
         if (!slice_equal(checkpoint_flow(s), file->flow) ||
             !source_id_is_same_object(&s->id, &file->id))
             continue;
         if (s->key == file->key)
             return s;
-        if (s->id.head_len <= file->id.head_len && found == NULL)
+        if (s->id.head_len <= file->id.head_len && (found == NULL || s->key < found->key))
             found = s;
     }
     return found;
@@ -1083,15 +1141,20 @@ static struct checkpoint_slot *find_slot(const struct checkpoint *c, const struc
 
 static int learn_place(struct checkpoint *c, const struct fact_file *file, struct cursor at)
 {
-    struct checkpoint_slot *s = find_slot(c, file);
+    struct checkpoint_slot *s;
+    int r = c->sightings.count == 0 ? sight_all(c) : 0;
 
+    if (r < 0)
+        return r;
+    s = find_slot(c, file);
     if (s == NULL)
         return checkpoint_join(c, file->flow, file->path, &file->id, at, &s);
     if (at.offset <= s->at.offset)
         return 0;
     checkpoint_note(c, s, at);
-    return file->id.head_len > s->id.head_len ? checkpoint_describe(c, s, file->path, &file->id)
-                                              : 0;
+    if (file->id.head_len <= s->id.head_len)
+        return 0;
+    return slot_describe(c, s, file->path, &file->id); /* which is noted, and keeps its inode */
 }
 
 int checkpoint_learn(struct checkpoint *c, struct slice facts)
@@ -1173,6 +1236,7 @@ int checkpoint_write(struct checkpoint *c)
 {
     int r;
 
+    forget_sightings(c);
     if (!checkpoint_is_dirty(c))
         return 0;
     if (c->broken)

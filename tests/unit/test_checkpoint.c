@@ -1656,6 +1656,42 @@ static void test_travelling_facts(void **state)
     dir_empty();
 }
 
+/* What is learnt is found by inode, also when slots came, went and changed between two frames. */
+static void test_learning_while_slots_change(void **state)
+{
+    struct checkpoint *c = reopen(NULL, NULL);
+    struct checkpoint_slot *a = join(c, "/log/a", 11, 100), *b = join(c, "/log/b", 12, 100), *d;
+    struct buf of_a, of_b;
+    struct source_id id = *checkpoint_id(b);
+
+    (void)state;
+    buf_init(&of_a, 10000);
+    buf_init(&of_b, 10000);
+    assert_int_equal(checkpoint_tell(a, at(200), &of_a), 0);
+    assert_int_equal(checkpoint_tell(b, at(200), &of_b), 0);
+    assert_int_equal(checkpoint_learn(c, buf_slice(&of_a)), 0);
+    checkpoint_leave(c, a); /* then it is unknown, and becomes known again */
+    assert_int_equal(checkpoint_learn(c, buf_slice(&of_a)), 0);
+    d = checkpoint_next(c, b);
+    assert_non_null(d);
+    assert_true(same_place(checkpoint_cursor(d), at(200)));
+    id.ino = 13; /* it is another file now */
+    assert_int_equal(checkpoint_describe(c, b, SLICE("/log/b"), &id), 0);
+    assert_int_equal(checkpoint_learn(c, buf_slice(&of_b)), 0);
+    assert_true(same_place(checkpoint_cursor(b), at(100)));
+    d = checkpoint_next(c, d);
+    assert_non_null(d);
+    assert_int_equal(checkpoint_learn(c, buf_slice(&of_b)), 0); /* and is found now */
+    assert_null(checkpoint_next(c, d));
+    assert_int_equal(checkpoint_write(c), 0);
+    assert_int_equal(checkpoint_learn(c, buf_slice(&of_b)), 0);
+    assert_null(checkpoint_next(c, d));
+    buf_done(&of_a);
+    buf_done(&of_b);
+    checkpoint_close(c);
+    dir_empty();
+}
+
 int main(void)
 {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, dir_begin, dir_end)
@@ -1684,6 +1720,7 @@ int main(void)
         IN_DIR(test_faults),
         IN_DIR(test_failed_sync),
         IN_DIR(test_travelling_facts),
+        IN_DIR(test_learning_while_slots_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
