@@ -89,6 +89,7 @@ struct checkpoint {
     int dir_fd;
     uint64_t store, generation; /* of the journal; `store` is another number for each */
     uint64_t kept;              /* the generation before, not deleted yet; 0: none */
+    uint64_t kept_bytes;        /* at the start: of it, if it is whole to its end; else 0 */
     uint32_t seed;
     int fd; /* the journal; -1: there is none that may be written */
     uint64_t next_key;
@@ -518,9 +519,12 @@ static int publish(const struct disk *d, int dir_fd, const struct edition *e, bo
         return r;
     fd = publish_in(d, dir_fd, e, true);
     *ret_on_reserve = fd >= 0;
-    if (fd >= 0)
-        return fd;
-    return is_full ? publish_in(d, dir_fd, e, false) : r;
+    if (fd >= 0 || (fd == -ENOENT && !is_full))
+        return fd >= 0 ? fd : r;
+
+    /* Where the file system's own books have no room (btrfs, over a limit) what is set aside is of no
+     * use; but it was given back just now. */
+    return publish_in(d, dir_fd, e, false);
 }
 
 static void drop_generation(const struct disk *d, int dir_fd, uint64_t generation)
@@ -550,6 +554,7 @@ struct recovery {
     size_t count, room;
     uint64_t bad_in_a_row;
     int64_t seen_ns; /* 0: not said */
+    bool is_whole;   /* to its end */
 };
 
 /* Where this key is, or would be. */
@@ -695,6 +700,7 @@ static int recover_text(struct recovery *v, struct slice text, uint64_t generati
     }
     if (v->bad_in_a_row > 1)
         v->report->damaged += v->bad_in_a_row - 1;
+    v->is_whole = v->report->damaged + v->bad_in_a_row == 0;
     facts_done(&f);
     if (r >= 0)
         forget_unplaced(v);
@@ -737,6 +743,7 @@ static int recover_generation(struct checkpoint *c, uint64_t generation,
         (void)c->disk->written(c->disk, fd, &report->written_ns);
     if (r == 0 && v.seen_ns != 0) /* the earlier one: see checkpoint_backdate */
         report->written_ns = MIN(report->written_ns, v.seen_ns);
+    c->kept_bytes = r == 0 && v.is_whole ? text.len : 0;
     if (r < 0)
         forget_all(c);
     free(v.all);
@@ -865,6 +872,35 @@ static void adopt_journal(struct checkpoint *c, int fd, uint64_t generation, uin
     c->unsynced = c->broken = false;
 }
 
+static void all_is_said(struct checkpoint *c)
+{
+    LIST_EACH(&c->slots, node, after)
+    {
+        slot_of(node)->described = true;
+    }
+    c->flows_dirty = c->spools_dirty = false;
+}
+
+/* There is no room for another generation, but there may be some left in the newest one: what was read
+ * is continued.  0, or why not. */
+static int go_on_in_kept(struct checkpoint *c, uint64_t store)
+{
+    char name[CHECKPOINT_NAME_LEN];
+    int fd;
+
+    if (c->kept == 0 || c->kept_bytes == 0 || c->kept + 1 != c->generation)
+        return -ENOENT;
+    generation_name(c->kept, name);
+    fd = c->disk->open(c->disk, c->dir_fd, name, O_WRONLY | O_APPEND | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return fd;
+    c->store = store;
+    adopt_journal(c, fd, c->kept, c->kept_bytes);
+    c->kept = 0;
+    all_is_said(c);
+    return 0;
+}
+
 static struct checkpoint *checkpoint_new(const struct disk *disk, int dir_fd)
 {
     struct checkpoint *c = calloc(1, sizeof *c);
@@ -891,6 +927,7 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     struct checkpoint_report report = {0};
     struct generations found = {0};
     bool on_reserve;
+    uint64_t store;
     int r;
 
     if (c == NULL)
@@ -899,7 +936,8 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
     if (r < 0)
         goto out;
     c->partial = report.partial = is_partial(&report);
-    c->store = new_store(c->store);
+    store = c->store;
+    c->store = new_store(store);
 
     /* The first one of all knows nothing that is older than itself; without a word the file's time would
      * count, which may come from a write that a power cut has taken back. */
@@ -914,20 +952,16 @@ int checkpoint_open(const struct disk *disk, int dir_fd, struct checkpoint **ret
         disk, dir_fd,
         &(struct edition){c->generation, buf_slice(&c->text), reserve_wanted(c), report.written_ns},
         false, &on_reserve);
-    if (r < 0) {
+    if (r < 0 && !(disk_is_full(r) && go_on_in_kept(c, store) == 0)) {
         report.error = c->why = r;
         c->broken = true; /* the next job makes the generation after this one */
-    } else {
+    } else if (r >= 0) {
         adopt_journal(c, r, c->generation, c->text.len);
         c->reserve_uses += on_reserve;
         drop_older(c, &found);
         if (reserve_make(disk, dir_fd, reserve_wanted(c)) == 0) /* or a job will */
             c->reserved = reserve_wanted(c);
-        LIST_EACH(&c->slots, node, after)
-        {
-            slot_of(node)->described = true;
-        }
-        c->flows_dirty = c->spools_dirty = false;
+        all_is_said(c);
     }
     done_with_text(&c->text); /* as large as the store; a commit is small */
     free(found.all);

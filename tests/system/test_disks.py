@@ -205,7 +205,8 @@ CAUSES = {
     "EIO on write": bad("write", errno.EIO), "EIO on fsync": bad("sync", errno.EIO),
     "EROFS": bad("readonly", errno.EROFS),
 }
-RESERVED = ("full", "inodes", "quota", "EDQUOT")    # places are still remembered
+RESERVED = ("full", "inodes", "EDQUOT")     # places are still remembered; btrfs's own books have no
+                                            # room for them when a limit is reached
 LIBRARY = threading.Lock()
 
 

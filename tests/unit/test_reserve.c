@@ -291,6 +291,41 @@ static void test_others_are_faster(void **state)
     checkpoint_close(c);
 }
 
+/* One start after the other, while others take what is given back: the first one has the reserve, the
+ * later ones go on in the generation that it has become, unless its end is torn. */
+static void test_restarts(void **state)
+{
+    struct small s = small_disk(64 * MIB);
+    struct checkpoint *c = begin_full(&s);
+    uint64_t n = 1;
+    int fd;
+
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        checkpoint_close(c);
+        s.limit = 0;
+        c = begin(&s, 0);
+        assert_int_equal(checkpoint_reserve_uses(c), i == 0);
+        assert_false(checkpoint_is_dirty(c));
+        assert_true(checkpoint_cursor(checkpoint_next(c, NULL)).offset == n);
+        for (int k = 0; k < 10; k++)
+            assert_int_equal(note(c, ++n), 0);
+        assert_true(known() == n);
+    }
+    checkpoint_close(c);
+
+    /* Whatever came behind a torn line would be glued to it. */
+    fd = openat(dir_fd, "0000000002.journal", O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_int_equal(disk_write_all(&disk_system, fd, SLICE("at 1 ")), 0);
+    close(fd);
+    c = begin(&s, -ENOSPC);
+    assert_int_equal(note(c, ++n), -ENOSPC);
+    s.limit = 64 * MIB;
+    assert_int_equal(commit(c), 0);
+    assert_true(known() == n);
+    checkpoint_close(c);
+}
+
 /* No inode left: the reserve has one. */
 static void test_no_inodes(void **state)
 {
@@ -400,6 +435,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_DIR(test_full_for_hours),
         IN_DIR(test_others_are_faster),
+        IN_DIR(test_restarts),
         IN_DIR(test_no_inodes),
         IN_DIR(test_not_made_without_room),
         IN_DIR(test_without_fallocate),
