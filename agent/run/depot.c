@@ -70,7 +70,7 @@ struct depot {
     struct depot_draft draft;
     struct buf record; /* the scribe's, while a job runs */
     struct scribe_job job;
-    bool runs, has_frame, refuses, tidy_due;
+    bool runs, has_frame, refuses, full, tidy_due;
     struct loop_turn work;
     struct loop_timer again, tidy;
     struct log_limit write_said, full_said, read_said, drop_said, damage_said;
@@ -171,6 +171,7 @@ static int depot_make_room(struct depot *d, uint64_t bytes)
                       d->settings.destination, records, d->dropped);
         r = spool_has_room(d->spool, bytes);
     }
+    d->full = r == -EDQUOT || r == -ENOSPC;
     if (r < 0)
         depot_say_full(d, r);
     return r;
@@ -313,6 +314,11 @@ static void depot_job_done(struct scribe_job *j)
 bool depot_has_room(const struct depot *d)
 {
     return !d->refuses && d->arrival_count < d->arrival_room;
+}
+
+bool depot_is_full(const struct depot *d)
+{
+    return d->full;
 }
 
 bool depot_take(struct depot *d, struct depot_user *u, struct batch *b)

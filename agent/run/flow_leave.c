@@ -155,8 +155,9 @@ bool flow_rescues(void *user, bool much)
 {
     struct flow *f = user;
 
+    /* A disk that fails, or is busy just now, is no reason to lose what can be held on to. */
     if (much &&
-        (f->place.destination->depot == NULL || !depot_has_room(f->place.destination->depot)))
+        (f->place.destination->depot == NULL || depot_is_full(f->place.destination->depot)))
         return false;
     if (f->rescuing != much) {
         f->rescuing = much;
