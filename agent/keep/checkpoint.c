@@ -1035,7 +1035,23 @@ int checkpoint_read(const struct disk *disk, int dir_fd, struct checkpoint **ret
 
 int checkpoint_backdate(struct checkpoint *c, int64_t written_ns)
 {
-    return c->fd < 0 ? -EBADF : set_written(c->disk, c->fd, written_ns);
+    int r = c->broken ? c->why : c->fd < 0 ? -EBADF : 0;
+
+    if (r < 0)
+        return r;
+    buf_reset(&c->text);
+    r = write_seen(&c->text, c->seed, written_ns);
+    if (r == 0)
+        r = disk_write_all(c->disk, c->fd, buf_slice(&c->text));
+    if (r == 0)
+        r = set_written(c->disk, c->fd, written_ns); /* for versions that know no better */
+    if (r == 0)
+        r = c->disk->sync(c->disk, c->fd);
+    if (r < 0) {
+        c->broken = true;
+        c->why = r;
+    }
+    return r;
 }
 
 void checkpoint_close(struct checkpoint *c)
