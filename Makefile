@@ -28,7 +28,7 @@ keep   := checkpoint dead dead_dir facts folders ledger letters reserve spool sp
 run    := checkpoint_command config config_convert config_groups config_key config_keys \
           config_pairs config_rules config_texts courier depot destination explain flow \
           flow_leave flow_limit flow_open flow_read flow_say guess import import_convert \
-          import_flow import_json import_read judge judge_lines lane log look loop mistakes \
+          import_flow import_json import_read judge judge_lines lane leftovers log look loop mistakes \
           morgue outfit patience queue_change queue_command queue_look queue_retry queue_say \
           queue_store scribe setup sheet thrift units
 

@@ -10,6 +10,7 @@
 #include "run/config.h"
 #include "run/destination.h"
 #include "run/flow.h"
+#include "run/leftovers.h"
 #include "run/log.h"
 #include "run/loop.h"
 #include "run/outfit.h"
@@ -446,6 +447,7 @@ static int lane_new_flows(struct lane *l, const struct state *state)
         }
         l->flow_count++;
     }
+    leftovers_say(l->world.disk, state->dir_fd, l->destinations, l->destination_count);
     return 0;
 }
 

@@ -179,3 +179,32 @@ def test_memory_is_bounded_by_its_limit(logs, agent, oracle, endpoint, quill,
     oracle.expect(duplicated=0)
     if not agent.sanitized:
         assert peak < 72 << 20, f"{peak >> 20} MiB"
+
+
+@pytest.mark.parametrize("how", ["no flow of the configuration sends there", "spool.limit is 0"])
+def test_what_nobody_drains_is_said(logs, agent, oracle, endpoint, quill, wait_until_delivered, how):
+    """A spool whose flow is gone from the configuration, or that is switched off, is not silent: each
+    start says what waits there; and it goes out when it may."""
+    agent.configure(flow(logs / "*.log"), spool=SPOOL, drain_timeout="200ms").start()
+    q = quill(logs / "app.log").write(100)
+    wait_until_delivered()
+    time.sleep(0.5)  # and its answers have come
+    endpoint.stop()
+    q.write(1000)
+    time.sleep(0.5)
+    agent.terminate()
+    assert segments(agent)
+    assert not agent.complaints("are not sent")
+    endpoint.start()
+    if how.startswith("no flow"):
+        agent.configure(flow(logs / "*.other", name="other", stream="s2"), spool=SPOOL)
+    else:
+        agent.configure(flow(logs / "*.log"), spool={**SPOOL, "limit": 0})
+    agent.start()
+    agent.wait_log(f"wait there and are not sent, as {how}")
+    agent.terminate()
+    assert segments(agent)
+    agent.configure(flow(logs / "*.log"), spool=SPOOL).start()
+    wait_until_delivered()
+    agent.terminate()
+    oracle.expect(duplicated=0)
