@@ -32,8 +32,8 @@ run    := checkpoint_command config config_convert config_groups config_key conf
           morgue outfit patience queue_change queue_command queue_look queue_retry queue_say \
           queue_store scribe setup sheet thrift units
 
-unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver digest \
-         encoding endpoint escape events fields firehose flow follower gate generation glob \
+unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead deliver depot \
+         digest encoding endpoint escape events fields firehose flow follower gate generation glob \
          heap http http_trouble imds java java_regex json kinesis ledger map mill parse \
          patience pattern proxy recipe record reserve retry_after rooms sigv4 slice source \
          spool squeeze steady summary template thrift typed unpack utf8 when window zone

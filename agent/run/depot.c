@@ -154,12 +154,12 @@ static void depot_say_full(struct depot *d, int error)
                   d->settings.destination, strerrordesc_np(-error));
 }
 
-/* Makes room as the configuration says. */
+/* Makes room as the configuration says; but all the rest does not go for what hardly fits alone. */
 static int depot_make_room(struct depot *d, uint64_t bytes)
 {
     int r = spool_has_room(d->spool, bytes);
 
-    while (r == -EDQUOT && d->settings.drop_oldest) {
+    while (r == -EDQUOT && d->settings.drop_oldest && bytes <= d->settings.limit_bytes / 2) {
         uint64_t records = spool_drop_oldest(d->spool);
 
         if (records == 0)
