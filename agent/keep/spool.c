@@ -156,10 +156,30 @@ static struct segment *find_serial(struct spool *s, uint64_t serial)
     return g != NULL && serial - g->first < g->note_count ? g : NULL;
 }
 
+/* Parts of frames that are done by now say nothing more; an .ack has many of them. */
+static void sweep_parts(struct spool *s)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->part_count; i++) {
+        const struct spool_part *p = &s->parts[i];
+        const struct segment *g = find_serial(s, p->serial);
+        bool gone = s->count > 0 && p->serial < s->segments[0].first;
+
+        if (gone || (g != NULL && (g->notes[p->serial - g->first] & NOTE_DONE) != 0))
+            s->parts_pending -= p->pending;
+        else
+            s->parts[kept++] = *p;
+    }
+    s->part_count = kept;
+}
+
 void spool_add_part(struct spool *s, uint64_t serial, uint32_t first, uint32_t count, bool pending)
 {
     struct spool_part *p;
 
+    if (s->part_count == SPOOL_PARTS_MAX)
+        sweep_parts(s);
     if (first + count > SPOOL_PARTS_RECORDS || s->part_count == SPOOL_PARTS_MAX)
         return;
     if (s->part_count == s->part_cap) {
@@ -244,6 +264,25 @@ static int write_some_acks(struct spool *s, struct segment *g, int fd, uint32_t 
     return 0;
 }
 
+/* Beside a running agent the segment may have left meanwhile, and its .ack with it: one that was made
+ * after that would look like what is left of a segment that is missing. */
+static int open_acks(const struct spool *s, const struct segment *g)
+{
+    int fd = spool_open_file(s, g->number, SPOOL_FILE_ACK, O_WRONLY | O_CREAT | O_APPEND), r;
+    char name[SPOOL_NAME_LEN];
+
+    if (fd < 0 || !s->read_only)
+        return fd;
+    r = spool_open_file(s, g->number, SPOOL_FILE_SEGMENT, O_RDONLY);
+    if (r >= 0) {
+        (void)s->disk->close(s->disk, r);
+    } else if (r == -ENOENT) {
+        spool_file_name(g->number, SPOOL_FILE_ACK, name);
+        (void)s->disk->unlink(s->disk, s->dir_fd, name); /* what is written goes nowhere */
+    }
+    return fd;
+}
+
 /* Parts, one after the other: there are few, while the service takes some of a frame's records. */
 static int write_parts(struct spool *s)
 {
@@ -258,7 +297,7 @@ static int write_parts(struct spool *s)
         if (!p->pending)
             continue;
         if (g != NULL && !g->dropped) {
-            fd = spool_open_file(s, g->number, SPOOL_FILE_ACK, O_WRONLY | O_CREAT | O_APPEND);
+            fd = open_acks(s, g);
             if (fd < 0)
                 return fd;
             spool_ack_encode(p->serial, spool_part_encode(p->first, p->count), g->seed, text);
@@ -287,7 +326,7 @@ int spool_write_acks(struct spool *s)
 
         if (g->acks_pending == 0 || g->dropped)
             continue;
-        fd = spool_open_file(s, g->number, SPOOL_FILE_ACK, O_WRONLY | O_CREAT | O_APPEND);
+        fd = open_acks(s, g);
         if (fd < 0)
             return fd;
         while (g->acks_pending > 0 && r == 0)

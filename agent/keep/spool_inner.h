@@ -25,6 +25,10 @@ enum {
     SPOOL_READ_TRIES = 10, /* so often a place that cannot be read is tried, then it is damage */
 };
 
+/* Numbers have fifteen digits.  From here on only a segment whose header holds counts, as a stray file
+ * must not take those that are left: what is numbered beyond them no start would find. */
+#define SPOOL_NUMBER_STRAY UINT64_C(500000000000000)
+
 enum segment_kind {
     SEGMENT_GOOD,   /* its header holds */
     SEGMENT_UNREAD, /* it could not be opened or read: looked at again when all others are through */

@@ -19,6 +19,9 @@ static const char spool_dir_name[] = "spool";
 /* Serials stay below this, so that sums of them do not overflow. */
 static const uint64_t serial_max = UINT64_MAX / 4;
 
+/* No frame of ours ends behind it: a file may be much longer, and be a hole for the rest. */
+static const uint64_t segment_end_max = (uint64_t)SPOOL_SEGMENT_MAX + SPOOL_FRAME_MAX;
+
 int spool_enter(struct spool *s, bool make, int *ret_fd)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
@@ -159,7 +162,8 @@ static int measure(struct spool *s, int fd, size_t index)
     r = is_last ? 0 : read_footer(s, fd, g, known);
     if (r != 0)
         return MIN(r, 0);
-    r = count_frames(s, fd, g, known != 0 ? known : g->size, limit, is_last, &end);
+    end = known != 0 ? known : MIN(g->size, segment_end_max);
+    r = count_frames(s, fd, g, end, limit, is_last, &end);
     if (r < 0)
         return r;
     g->end = known != 0 ? known : end;
@@ -333,6 +337,7 @@ static bool settle(struct spool *s, size_t index, int fd, enum verdict verdict)
         return true;
     }
     g->kind = SEGMENT_GOOD;
+    s->next_number = MAX(s->next_number, g->number + 1);
     g->read_at = SPOOL_HEADER_LEN;
     g->read_serial = g->first - 1;
     return true;
@@ -539,7 +544,7 @@ static void look_for_holes(struct spool *s, const struct names *names)
         if (n->file == SPOOL_FILE_ACK) {
             if (!same_before && !same_behind)
                 tidy_orphan(s, n->number);
-        } else if (n->number >= first) {
+        } else if (n->number >= first && n->number < s->next_number) {
             if (last != 0 && n->number > last + 1)
                 add_missing(s, n->number - last - 1);
             last = n->number;
@@ -556,7 +561,8 @@ static int list_segments(struct spool *s, struct names *names)
     for (size_t i = 0; i < names->count && r == 0; i++) {
         struct segment *g;
 
-        s->next_number = MAX(s->next_number, names->all[i].number + 1);
+        if (names->all[i].number <= SPOOL_NUMBER_STRAY)
+            s->next_number = MAX(s->next_number, names->all[i].number + 1);
         if (names->all[i].file != SPOOL_FILE_SEGMENT)
             continue;
         r = spool_add_segment(s, &g);

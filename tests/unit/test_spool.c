@@ -1576,6 +1576,150 @@ static void test_numbers(void **state)
     spool_close(s);
 }
 
+/* A stray file that has the last number of all does not push ours to where no start finds them, and
+ * does not make everything before it missing. */
+static void test_last_number(void **state)
+{
+    static const uint64_t strays[] = {UINT64_C(999999999999999), UINT64_C(500000000000000),
+                                      UINT64_C(500000000000001)};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(strays); i++) {
+        struct spool *s;
+
+        empty(state_fd, ".");
+        s = open_it();
+        assert_int_equal(put(s, 1), 1);
+        spool_close(s);
+        file_put(strays[i], SPOOL_FILE_SEGMENT,
+                 SLICE("garbage, longer than a header would be, which has 64 bytes"
+                       " ... and on"));
+        for (uint64_t n = 2; n <= 4; n++) {
+            s = open_it();
+            assert_true(spool_stats(s)->missing == 0 || strays[i] <= UINT64_C(500000000000000));
+            assert_int_equal(put(s, n), n);
+            spool_close(s);
+        }
+        s = open_it();
+        assert_int_equal(spool_stats(s)->frames, 4);
+        for (uint64_t n = 1; n <= 4; n++)
+            assert_int_equal(next(s, NULL), n);
+        spool_close(s);
+    }
+}
+
+/* Reads a gigabyte in all, and then fails. */
+struct bounded {
+    struct disk disk;
+    uint64_t left;
+};
+
+static ssize_t bounded_read_at(const struct disk *d, int fd, void *to, size_t len, uint64_t offset)
+{
+    struct bounded *b = CONTAINER_OF(d, struct bounded, disk);
+
+    if (b->left < len)
+        return -EIO;
+    b->left -= len;
+    return disk_system.read_at(d, fd, to, len, offset);
+}
+
+/* A segment that is a hole of gigabytes behind its frames is not searched to its end. */
+static void test_endless(void **state)
+{
+    struct bounded b = {disk_system, UINT64_C(1) << 30};
+    struct spool *s = open_it();
+    int fd;
+
+    (void)state;
+    b.disk.read_at = bounded_read_at;
+    assert_int_equal(put(s, 1), 1);
+    spool_close(s);
+    fd = openat(state_fd, path_of(1, SPOOL_FILE_SEGMENT), O_WRONLY | O_CLOEXEC);
+    assert_int_equal(ftruncate(fd, INT64_C(20) << 30), 0);
+    close(fd);
+    s = open_with(&b.disk);
+    assert_int_equal(next_and_ack(s), 1);
+    assert_int_equal(next(s, NULL), 0);
+    assert_true(b.left > 0 && spool_stats(s)->error == 0);
+    spool_close(s);
+}
+
+/* What of a frame is done is remembered however many frames have been done in parts before it, in this run
+ * or an earlier one. */
+static void test_many_parts(void **state)
+{
+    enum { MANY = 600, TIMES = 40 };
+    struct spool_record record;
+    struct spool_source source;
+    struct spool_frame f;
+    struct spool *s = open_it();
+    unsigned told = 0;
+
+    (void)state;
+    for (unsigned n = 0; n < MANY; n++) {
+        struct spool_frame none;
+
+        assert_true(put(s, 2) > 0);
+        assert_int_equal(spool_read(s, &f), 1);
+        for (unsigned i = 0; i < TIMES; i++)
+            spool_ack_part(s, f.serial, 0, 1);
+        assert_int_equal(spool_write_acks(s), 0);
+        if (n == MANY / 4 * 3) {
+            spool_close(s);
+            s = open_it();
+            assert_int_equal(spool_read(s, &f), 1);
+        }
+        spool_ack(s, f.serial);
+        assert_int_equal(spool_write_acks(s), 0);
+        assert_int_equal(spool_read(s, &none), 0); /* and sees its own */
+    }
+    assert_true(put(s, 2) > 0);
+    assert_int_equal(spool_read(s, &f), 1);
+    spool_ack_part(s, f.serial, 0, 2);
+    assert_int_equal(spool_write_acks(s), 0);
+    spool_close(s);
+    s = open_it();
+    while (spool_read(s, &f) == 1)
+        while (spool_next(&f, &record, &source))
+            told++;
+    assert_int_equal(told, records_of(2) - 2);
+    spool_close(s);
+}
+
+/* A command marks frames whose segment the agent sends off meanwhile: it leaves nothing behind that
+ * looks like a segment that is missing. */
+static void test_marked_when_gone(void **state)
+{
+    struct spool *agent, *command;
+    struct spool_frame f;
+    uint64_t serial;
+
+    (void)state;
+    data_len = 300000;
+    agent = open_it();
+    for (uint64_t n = 1; n <= 4; n++) /* two of them fill a segment */
+        assert_int_equal(put(agent, 3 * n + 1), n);
+    settings.read_only = true;
+    command = open_it();
+    settings.read_only = false;
+    assert_int_equal(spool_read(command, &f), 1);
+    spool_ack(command, f.serial);
+    while (has(1, SPOOL_FILE_SEGMENT)) {
+        assert_true(next_and_ack(agent) != 0);
+        assert_int_equal(spool_write_acks(agent), 0);
+        assert_int_equal(job(agent, &serial), 0);
+    }
+    assert_int_equal(spool_write_acks(command), 0);
+    assert_false(has(1, SPOOL_FILE_ACK));
+    spool_close(command);
+    spool_close(agent);
+    agent = open_it();
+    assert_int_equal(spool_stats(agent)->missing, 0);
+    spool_close(agent);
+    data_len = 100;
+}
+
 /* The job runs elsewhere, while the lane reads and acknowledges. */
 static void *run_job(void *user)
 {
@@ -1648,6 +1792,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_last_payload, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_bad_sector, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_numbers, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_last_number, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_endless, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_many_parts, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_marked_when_gone, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_two_threads, dir_begin, dir_end),
     };
 
