@@ -40,6 +40,10 @@ enum {
 /* Ten digits; at one a second that is three hundred years.  A larger one is not ours. */
 static const uint64_t CHECKPOINT_GENERATION_MAX = UINT64_C(9999999999);
 
+/* From here on only one that can be read counts: behind a stray file that has the last number no start
+ * would find ours. */
+static const uint64_t CHECKPOINT_GENERATION_STRAY = UINT64_C(5000000000);
+
 struct checkpoint_flow_node {
     struct list node;
     size_t len;
@@ -729,14 +733,19 @@ static int recover_generation(struct checkpoint *c, uint64_t generation,
     struct recovery v = {.c = c, .report = report};
     char name[CHECKPOINT_NAME_LEN];
     struct buf text;
+    uint64_t size;
     int fd, r;
 
     generation_name(generation, name);
     fd = c->disk->open(c->disk, c->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
-        return fd == -ELOOP ? -EBADMSG : fd;
+        return fd == -ELOOP || fd == -ENXIO ? -EBADMSG : fd; /* a link, a socket */
     buf_init(&text, CHECKPOINT_READ_MAX);
-    r = disk_read_all(c->disk, fd, &text);
+    r = c->disk->size(c->disk, fd, &size);
+    if (r == 0 && size > CHECKPOINT_READ_MAX)
+        r = -EMSGSIZE; /* before it has taken all that memory */
+    if (r == 0)
+        r = disk_read_all(c->disk, fd, &text);
     if (r == 0)
         r = recover_text(&v, buf_slice(&text), generation);
     if (r == 0)
@@ -822,7 +831,6 @@ static int recover(struct checkpoint *c, struct checkpoint_report *report, struc
 
     if (r < 0)
         return r;
-    c->generation = g.count > 0 ? g.all[0] + 1 : 1;
     report->fresh = g.count == 0;
     for (size_t i = 0; i < g.count && c->kept == 0 && r == 0; i++) {
         r = recover_generation(c, g.all[i], report);
@@ -834,6 +842,10 @@ static int recover(struct checkpoint *c, struct checkpoint_report *report, struc
         report->moved_aside++;
         r = 0;
     }
+    c->generation = c->kept + 1;
+    for (size_t i = 0; i < g.count; i++)
+        if (g.all[i] <= CHECKPOINT_GENERATION_STRAY)
+            c->generation = MAX(c->generation, g.all[i] + 1);
     if (r < 0)
         free(g.all);
     else

@@ -787,6 +787,7 @@ static void test_garbage(void **state)
     struct checkpoint_report report;
     struct checkpoint *c;
     struct buf text;
+    int fd;
 
     (void)state;
     buf_init(&text, 1 << 16);
@@ -827,6 +828,24 @@ static void test_garbage(void **state)
     c = reopen(NULL, &report);
     assert_int_equal(count(c), SMALL_SOURCES);
     assert_int_equal(report.moved_aside, 3);
+    checkpoint_close(c);
+
+    /* A hole of ten gigabytes is not read, and the last number of all takes none from us. */
+    dir_empty();
+    file_put(1, buf_slice(&text));
+    file_put(5, SLICE("kinetail"));
+    fd = openat(dir_fd, name_of(5), O_WRONLY | O_CLOEXEC);
+    assert_int_equal(ftruncate(fd, INT64_C(10) << 30), 0);
+    close(fd);
+    file_put(UINT64_C(9999999999), SLICE("garbage"));
+    c = reopen(NULL, &report);
+    assert_int_equal(report.moved_aside, 2);
+    assert_true(has(6));
+    (void)join(c, "/new", 99, 7);
+    assert_int_equal(checkpoint_write(c), 0);
+    c = reopen(c, &report);
+    assert_int_equal(report.moved_aside, 0);
+    assert_int_equal(count(c), SMALL_SOURCES + 1);
     checkpoint_close(c);
 
     /* Names that are none of ours stay as they are, and mean nothing. */
@@ -1384,6 +1403,11 @@ static int faulty_list(const struct disk *d, int dir, int (*each)(void *user, co
     return fails(d) ? -faulty_of(d)->error : disk_system.list(d, dir, each, user);
 }
 
+static int faulty_size(const struct disk *d, int fd, uint64_t *ret)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.size(d, fd, ret);
+}
+
 static int faulty_written(const struct disk *d, int fd, int64_t *ret_ns)
 {
     return fails(d) ? -faulty_of(d)->error : disk_system.written(d, fd, ret_ns);
@@ -1423,6 +1447,7 @@ static const struct disk faulty_disk = {
     .rename = faulty_rename,
     .unlink = faulty_unlink,
     .close = faulty_close,
+    .size = faulty_size,
     .written = faulty_written,
     .set_written = faulty_set_written,
     .list = faulty_list,
