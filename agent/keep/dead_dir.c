@@ -24,6 +24,10 @@ enum {
     EMPTY_MAX = 4096, /* what is longer has something in it */
 };
 
+/* Half of what sixteen digits can say.  A stray file beyond it must not take the numbers that are left:
+ * what is numbered with more digits nobody would find. */
+static const uint64_t number_stray = UINT64_C(5000000000000000);
+
 static const char outer_name[] = "dead", damaged_suffix[] = ".damaged";
 
 /* --- the directory --- */
@@ -89,10 +93,11 @@ static int list_name(void *user, const char *name)
     char marks[DEAD_NAME_LEN];
     int r = 0;
 
-    if (number == 0 || number == UINT64_MAX)
+    if (number == 0)
         return 0;
     /* Those moved aside count as well, so that none of them is ever replaced. */
-    l->next = MAX(l->next, number + 1);
+    if (number <= number_stray)
+        l->next = MAX(l->next, number + 1);
     l->damaged += slice_ends_with(slice_of(name), slice_of(damaged_suffix));
     dead_marks_name(number, marks);
     if (dead_segment_of_name(name) > 0)

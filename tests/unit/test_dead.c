@@ -376,6 +376,28 @@ static void test_names(void **state)
     assert_int_equal(dead_segment_of_name("ead-0000000000000012.log"), 0);
 }
 
+/* A stray file that has the last number of all does not push ours to where nobody finds them. */
+static void test_last_number(void **state)
+{
+    struct dead *d = open_it(NULL);
+    struct dead_list list;
+    int fd;
+
+    (void)state;
+    dead_close(d);
+    assert_int_equal(mkdirat(state_fd, "dead", 0700), 0);
+    assert_int_equal(mkdirat(state_fd, "dead/web", 0700), 0);
+    fd = openat(state_fd, "dead/web/dead-9999999999999999.log", O_WRONLY | O_CREAT | O_CLOEXEC,
+                0600);
+    assert_int_equal(write(fd, "garbage\n", 8), 8);
+    close(fd);
+    fd = openat(state_fd, "dead/web", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(dead_dir_list(&disk_system, fd, &list), 0);
+    assert_true(list.count == 1 && list.next == 1);
+    dead_list_done(&list);
+    close(fd);
+}
+
 /* Memory is bounded; a large one goes alone; segments end. */
 static void test_bounds(void **state)
 {
@@ -1049,6 +1071,7 @@ int main(void)
         IN_DIR(test_life),
         IN_DIR(test_format),
         IN_DIR(test_names),
+        IN_DIR(test_last_number),
         IN_DIR(test_bounds),
         IN_DIR(test_torn),
         IN_DIR(test_flipped_bits),
