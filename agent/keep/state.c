@@ -167,6 +167,23 @@ out:
     return r;
 }
 
+int state_is_used(int dir_fd, pid_t *ret_owner)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), r = 0;
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+        r = -errno;
+    else if (lock.l_type != F_UNLCK) {
+        *ret_owner = read_owner(fd);
+        r = 1;
+    }
+    close(fd);
+    return r;
+}
+
 void state_close(struct state *s)
 {
     if (s->checkpoint_fd >= 0)

@@ -26,6 +26,10 @@ int state_open(const struct disk *disk, const char *path, struct state *ret, con
                pid_t *ret_owner);
 void state_close(struct state *s);
 
+/* Whether an agent uses the directory now, without writing to it or being in its way: 1 and its process,
+ * 0 if that is unknown; or 0.  Errors: open(2)'s, fcntl(2)'s. */
+int state_is_used(int dir_fd, pid_t *ret_owner);
+
 /* Opens a directory in another one, made if it is missing; gives a descriptor.
  * Errors: mkdir(2)'s, open(2)'s. */
 int state_room(const struct disk *disk, int dir_fd, const char *name);

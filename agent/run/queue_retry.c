@@ -354,6 +354,33 @@ static int retry(struct queue_command *c)
     return queue_end_output(0, queue_each(c, c->apply, retry_store, NULL));
 }
 
+static int say_agent_runs(struct queue_command *c, pid_t owner)
+{
+    int r = 0;
+
+    if (!c->json)
+        printf("an agent (process %d) runs on '%s': it sends what is in the spool by itself\n",
+               (int)owner, queue_show_name(c, c->state_dir));
+    else if ((r = queue_json_begin(c)) == 0 &&
+             (r = queue_json_text(&c->line, "destination", slice_of(c->directory))) == 0 &&
+             (r = queue_json_text(&c->line, "kind", slice_of(queue_kind_word(QUEUE_SPOOL)))) == 0 &&
+             (r = queue_json_number(&c->line, "agent", (uint64_t)owner)) == 0 &&
+             (r = buf_append(&c->line, SLICE(",\"applied\":false"))) == 0)
+        r = queue_json_end(c);
+    return queue_end_output(r, EXIT_SUCCESS);
+}
+
+/* A plan takes no lock: it may take minutes, and an agent that starts meanwhile would be refused. */
+static int plan_alone(struct queue_command *c)
+{
+    pid_t owner = 0;
+    int r = state_is_used(c->state_fd, &owner);
+
+    if (r < 0)
+        return queue_failed("'%s/lock': %s", queue_show_name(c, c->state_dir), strerrordesc_np(-r));
+    return r == 1 ? say_agent_runs(c, owner) : retry(c);
+}
+
 /* The spool is the agent's to send, while there is one. */
 static int retry_alone(struct queue_command *c)
 {
@@ -362,11 +389,8 @@ static int retry_alone(struct queue_command *c)
     pid_t owner;
     int r = state_open(&disk_system, c->state_dir, &state, &what, &owner);
 
-    if (r == -EBUSY) {
-        printf("an agent (process %d) runs on '%s': it sends what is in the spool by itself\n",
-               (int)owner, queue_show_name(c, c->state_dir));
-        return queue_end_output(0, EXIT_SUCCESS);
-    }
+    if (r == -EBUSY)
+        return say_agent_runs(c, owner);
     if (r < 0)
         return queue_failed("'%s%s%s': %s; nothing is sent", queue_show_name(c, c->state_dir),
                             what != NULL ? "/" : "", what != NULL ? what : "", strerrordesc_np(-r));
@@ -377,7 +401,7 @@ static int retry_alone(struct queue_command *c)
 
 static int retry_as_owner(struct queue_command *c)
 {
-    return c->spool ? retry_alone(c) : retry(c);
+    return !c->spool ? retry(c) : c->apply ? retry_alone(c) : plan_alone(c);
 }
 
 int queue_retry(struct queue_command *c)
@@ -386,7 +410,7 @@ int queue_retry(struct queue_command *c)
 
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
         return queue_failed("libcurl cannot be set up");
-    r = c->apply || c->spool ? queue_as_owner(c, retry_as_owner) : retry(c);
+    r = c->apply ? queue_as_owner(c, retry_as_owner) : retry_as_owner(c);
     curl_global_cleanup();
     return r;
 }

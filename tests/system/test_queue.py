@@ -549,6 +549,9 @@ def test_the_spool_is_shown(spooled, agent, queue, told, logs):
     assert "1000 records hold, 0 damaged" in queue("verify").stdout
     assert "there are no dead letters" in queue("show", "--dead", name, status=1).stderr
     assert f"an agent (process {agent.process.pid})" in queue("retry", "--spool", name).stdout
+    for more in [], ["--apply"]:
+        assert told("retry", "--spool", name, *more) == [
+            {"destination": name, "kind": "spool", "agent": agent.process.pid, "applied": False}]
     agent.kill()
 
 
@@ -590,7 +593,9 @@ def test_the_spool_is_sent_with_no_agent(spooled, agent, queue, told, endpoint):
     assert (done["sent"], done["stay"]) == (0, 1000)
     assert told("list")[0]["records"] == 1000
     endpoint.start()
+    before = contents(agent)
     assert "1000 would be sent" in queue("retry", "--spool", name).stdout
+    assert contents(agent) == before                        # not even the lock's file
     done, = told("retry", "--spool", name, "--apply")
     assert (done["records"], done["sent"], done["stay"]) == (1000, 1000, 0)
     assert arrived_anywhere(endpoint) == [line(n) for n in range(1000)]
