@@ -311,11 +311,6 @@ static void depot_job_done(struct scribe_job *j)
     depot_want(d);
 }
 
-bool depot_has_room(const struct depot *d)
-{
-    return !d->refuses && d->arrival_count < d->arrival_room;
-}
-
 bool depot_is_full(const struct depot *d)
 {
     return d->full;
@@ -323,7 +318,7 @@ bool depot_is_full(const struct depot *d)
 
 bool depot_take(struct depot *d, struct depot_user *u, struct batch *b)
 {
-    if (!depot_has_room(d)) {
+    if (d->refuses || d->arrival_count >= d->arrival_room) {
         list_remove(&u->node);
         list_append(&d->refused, &u->node);
         return false;

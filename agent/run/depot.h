@@ -110,9 +110,8 @@ void depot_leave(struct depot *d, struct depot_user *u);
 /* Takes a LEAVING batch until `done`.  False if it cannot now: `room` will be called. */
 bool depot_take(struct depot *d, struct depot_user *u, struct batch *b);
 
-/* Whether a batch would be taken now; and whether none will, for lack of room, until the spool has
- * drained or the disk has room again. */
-bool depot_has_room(const struct depot *d);
+/* Whether no batch will be taken, for lack of room, until the spool has drained or the disk has room
+ * again. */
 bool depot_is_full(const struct depot *d);
 
 /* Whether no batch waits to be written. */
