@@ -110,6 +110,28 @@ def test_deleted_files_are_saved(logs, agent, oracle, endpoint, quill, wait_unti
     oracle.expect(duplicated=0)
 
 
+def test_a_busy_disk_is_not_a_full_one(logs, agent, oracle, endpoint, quill,
+                                       wait_until_delivered):
+    """Batches are made faster than they can be written, so all of them wait for the disk: that is no
+    reason to give up the deleted file they are read from."""
+    agent.configure(flow(logs / "*.log", records=10, held_limit="1MiB"), spool=SPOOL).start()
+    q = quill(logs / "app.log").write(100)
+    wait_until_delivered()
+    endpoint.stop()
+    for _ in range(20):
+        q.write(2000)
+    q.close()
+    os.unlink(q.path)
+    agent.wait_log("read into the spool now")
+    eventually(lambda: "given up" in agent.log or "files are delivered" in agent.log,
+               120, what="the deleted file is read", alive=agent.alive)
+    assert "given up" not in agent.log
+    endpoint.start()
+    wait_until_delivered(timeout=120)
+    agent.terminate()
+    oracle.expect(duplicated=0)
+
+
 def test_a_full_spool_waits(logs, agent, oracle, endpoint, quill, wait_until_delivered):
     """The limit is reached: reading stops, one line says so, and nothing is lost."""
     agent.configure(flow(logs / "*.log"), spool={**SPOOL, "limit": "2MiB"}).start()
