@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 enum {
     ACK_STEP = 1024, /* acknowledgements read or written at once */
@@ -18,6 +19,15 @@ enum {
 };
 
 /* --- segments --- */
+
+uint32_t spool_new_seed(const struct spool *s)
+{
+    uint32_t seed;
+
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed) /* early boot */
+        seed = (uint32_t)((uintptr_t)s ^ s->next_serial * 2654435761U);
+    return MAX(seed, 1U);
+}
 
 bool segment_is_done(const struct segment *g)
 {
@@ -420,6 +430,7 @@ int spool_open(int state_dir_fd, const struct disk *disk, const struct spool_set
     s->damage_user = settings->user;
     s->dir_fd = s->fd = s->read.fd = s->job.dir_fd = -1;
     s->next_number = 1;
+    s->origin = spool_new_seed(s);
     s->next_serial = s->merged + 1;
     buf_init(&s->out, SPOOL_FRAME_MAX);
     buf_init(&s->read.frame, SPOOL_FRAME_MAX);

@@ -28,7 +28,8 @@
  *
  *     segment  "KTSPOOL1"  u32 format = 1  u32 seed (random)  u64 segment  u64 first serial
  *              u64 owner: the first 8 bytes of the SHA-256 of the destination's name
- *              u64 where the segment before it ends (0: unknown)  i64 wall ms  u32 0  u32 crc
+ *              u64 where the segment before it ends (0: unknown)  i64 wall ms
+ *              u32 the seed of that one (0: unknown; none: any number, the same in one run)  u32 crc
  *     frame    "KTFR"  u32 length of all of it  u64 serial  u64 offset in the file  i64 wall ms
  *              u32 records  u32 sources  u32 length of the facts  u32 crc of the payload
  *              u32 0  u32 crc of this header up to here and of the facts

@@ -18,6 +18,7 @@ enum {
     HEADER_OWNER = 32,
     HEADER_BEFORE = 40,
     HEADER_WALL = 48,
+    HEADER_BEFORE_SEED = 56,
     HEADER_CRC = 60,
     HEAD_LEN = 4,
     HEAD_SERIAL = 8,
@@ -102,6 +103,7 @@ void spool_header_encode(const struct spool_header *h, char to[SPOOL_HEADER_LEN]
     memcpy(to + HEADER_OWNER, &h->owner, sizeof h->owner);
     put64(to + HEADER_BEFORE, h->before_end);
     put64(to + HEADER_WALL, (uint64_t)h->wall_ms);
+    put32(to + HEADER_BEFORE_SEED, h->before_seed);
     put32(to + HEADER_CRC, crc32c(0, to, HEADER_CRC));
 }
 
@@ -121,6 +123,7 @@ int spool_header_decode(const char from[SPOOL_HEADER_LEN], struct spool_header *
     memcpy(&ret->owner, from + HEADER_OWNER, sizeof ret->owner);
     ret->before_end = get64(from + HEADER_BEFORE);
     ret->wall_ms = (int64_t)get64(from + HEADER_WALL);
+    ret->before_seed = get32(from + HEADER_BEFORE_SEED);
     return 0;
 }
 

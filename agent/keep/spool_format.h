@@ -31,6 +31,7 @@ struct spool_header {
     uint64_t before_end; /* where the segment before it ends; 0: unknown */
     int64_t wall_ms;
     uint32_t seed;
+    uint32_t before_seed; /* of the segment before it; 0: unknown */
 };
 
 void spool_header_encode(const struct spool_header *h, char to[SPOOL_HEADER_LEN]);

@@ -54,7 +54,7 @@ struct segment {
     uint64_t records, records_done, records_open;
     uint32_t frames, frames_done;
     uint32_t frames_open; /* given out and not done */
-    uint32_t seed;
+    uint32_t seed, before_seed;
     enum segment_kind kind;
     bool damaged;      /* moved aside instead of unlinked */
     bool dropped;      /* by spool_drop_oldest */
@@ -105,6 +105,7 @@ struct spool {
     int state_dir_fd;
     char name[NAME_MAX + 1];
     uint64_t owner;
+    uint32_t origin; /* what a segment that has none before it says instead of its seed */
     uint64_t limit_bytes, min_free_bytes, segment_bytes, merged;
     bool read_only;
     struct spool_stats stats;
@@ -183,6 +184,8 @@ void spool_remove_segment(struct spool *s, size_t index);
 /* Puts a segment's frames into the figures, and takes them out again. */
 void spool_count_in(struct spool *s, const struct segment *g);
 void spool_count_out(struct spool *s, const struct segment *g);
+/* A number that no other segment has; not 0. */
+uint32_t spool_new_seed(const struct spool *s);
 int spool_open_file(const struct spool *s, uint64_t number, enum spool_file file, int flags);
 
 #endif

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum { NUMBER_TRIES = 8 };
 
@@ -163,15 +162,6 @@ bool spool_wants_job(const struct spool *s)
     return (i < s->count && may_leave(s, i)) || last_is_garbage(s);
 }
 
-static uint32_t new_seed(const struct spool *s)
-{
-    uint32_t seed;
-
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
-        return seed;
-    return (uint32_t)((uintptr_t)s ^ s->next_serial * 2654435761U); /* early boot: any other */
-}
-
 static void plan_segment(struct spool *s)
 {
     const struct segment *last = last_segment(s);
@@ -182,9 +172,12 @@ static void plan_segment(struct spool *s)
                                       .first_serial = s->next_serial,
                                       .owner = s->owner,
                                       .wall_ms = j->wall_ms,
-                                      .seed = new_seed(s)};
+                                      .seed = spool_new_seed(s),
+                                      .before_seed = s->origin};
     if (last != NULL && last->kind == SEGMENT_GOOD && !s->tail_known)
         j->tail = last->number;
+    if (last != NULL)
+        j->header.before_seed = last->kind == SEGMENT_GOOD ? last->seed : 0;
     if (last != NULL && last->kind == SEGMENT_GOOD && last->number + 1 == s->next_number)
         j->header.before_end = last->end;
     j->segment_size = SPOOL_HEADER_LEN;
@@ -464,6 +457,7 @@ static void adopt_segment(struct spool *s)
     g->last--;
     g->seed = j->header.seed;
     g->before_end = j->header.before_end;
+    g->before_seed = j->header.before_seed;
     g->size = g->end = g->read_at = SPOOL_HEADER_LEN;
     g->read_serial = g->last;
     spool_count_in(s, g);

@@ -212,6 +212,7 @@ static enum verdict judge_header(const struct spool *s, const char bytes[SPOOL_H
     g->first = h.first_serial;
     g->before_end = h.before_end;
     g->seed = h.seed;
+    g->before_seed = h.before_seed;
     return VERDICT_GOOD;
 }
 
@@ -266,6 +267,24 @@ static void move_aside(struct spool *s, uint64_t number, enum spool_file file)
     spool_file_name(number, SPOOL_FILE_ACK, from);
     if (r == 0)
         (void)s->disk->unlink(s->disk, s->dir_fd, from); /* or the next start does */
+}
+
+/* A header that a power cut took may have another one's bytes in its place: one with this number that is
+ * gone, whose checksum holds.  But it stood behind another segment, and says so; or behind the same one
+ * as the one before it, which then had failed and kept its number.  Only the last one can be of that
+ * kind; what is in it was never durable. */
+static void drop_stale(struct spool *s, size_t index)
+{
+    const struct segment *g = &s->segments[index], *next = g + 1;
+
+    if (index + 2 != s->count || next->kind != SEGMENT_GOOD || next->number != g->number + 1 ||
+        next->before_seed == 0 || next->before_seed == g->seed ||
+        next->before_seed == g->before_seed)
+        return;
+    spool_count_out(s, next);
+    spool_note_damage(s, &s->segments[index + 1], 0, next->size);
+    move_aside(s, next->number, SPOOL_FILE_DAMAGED);
+    spool_remove_segment(s, index + 1);
 }
 
 static void unlink_unfinished(struct spool *s, const struct segment *g)
@@ -331,6 +350,7 @@ static bool settle(struct spool *s, size_t index, int fd, enum verdict verdict)
     case VERDICT_GOOD:
         break;
     }
+    drop_stale(s, index);
     r = measure(s, fd, index);
     if (r < 0) {
         note_error(s, r);

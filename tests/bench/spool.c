@@ -98,6 +98,7 @@ static void make_backlog(int state_fd)
         h.segment = i;
         h.first_serial = (i - 1) * 32 + 1;
         h.before_end = i == 1 ? 0 : SEGMENT_BYTES;
+        h.before_seed = i == 1 ? 0 : h.seed;
         spool_segment_name(i, name);
         fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         spool_header_encode(&h, bytes);

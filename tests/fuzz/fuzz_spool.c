@@ -88,6 +88,7 @@ static void mend(char *text, size_t len, uint64_t segment)
         return;
     h.first_serial = 1 + (uint8_t)text[24] % 8 + 8 * (segment - 1);
     h.before_end = (uint8_t)text[40] * 8U;
+    h.before_seed = text[56] % 4 != 0 ? SEED : 0;
     spool_header_encode(&h, text);
     for (size_t at = SPOOL_HEADER_LEN; at + SPOOL_HEAD_LEN <= len; at += 8) {
         struct spool_head head;

@@ -86,10 +86,11 @@ MUTANTS = [
            "", "a frame that failed is not cut off", ("spool",)),
     Mutant(JOB, "    if (r < 0) {\n        abandon(s);\n", "    if (r < 0) {\n        (void)abandon;\n",
            "a frame is written behind one that failed"),
-    Mutant(JOB, "    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)\n        return seed;\n"
-           "    return (uint32_t)((uintptr_t)s ^ s->next_serial * 2654435761U); /* early boot: any other */\n",
-           "    seed = 1;\n    return seed;\n",
+    Mutant(SPOOL, "    return MAX(seed, 1U);\n", "    return 1;\n",
            "all segments have one seed: stale blocks of one that was not finished pass for its frames"),
+
+    Mutant(START, "    drop_stale(s, index);\n", "",
+           "a stale header of a segment that is gone voids the frames of the one before it"),
 
     # --- the spool: acknowledgements, and segments that leave ---
     Mutant(JOB, "        r = s->disk->sync(s->disk, fd);\n        (void)s->disk->close(s->disk, fd);\n        if (r < 0)\n            return r;\n    }\n    return j->sync_count",

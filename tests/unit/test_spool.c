@@ -1349,6 +1349,7 @@ static void test_large_backlog(void **state)
                                  .first_serial = (i - 1) * 32 + 1,
                                  .owner = owner,
                                  .before_end = i == 1 ? 0 : BYTES,
+                                 .before_seed = (uint32_t)(i - 1) * 7919,
                                  .seed = (uint32_t)i * 7919};
         struct spool_footer footer = {.frames = 32, .records = 3200};
         char bytes[SPOOL_HEADER_LEN];
