@@ -11,6 +11,7 @@
 
 enum {
     DIR_MODE = 0700,
+    ACKS_MAX = 2 * SPOOL_SEGMENT_FRAMES * SPOOL_ACK_LEN,
     ACK_TRIES = 16, /* acknowledgements from which the seed of a segment that is gone is guessed */
 };
 
@@ -458,25 +459,33 @@ static int compare_names(const void *a, const void *b)
     return (int)x->file - (int)y->file;
 }
 
+/* Whether there may be one at this place: of a frame before `next`.  Gives how far before. */
+static bool ack_begins(const char *at, uint64_t next, uint64_t *ret_back, uint32_t *ret_records,
+                       uint32_t *ret_part)
+{
+    uint64_t serial;
+
+    spool_ack_peek(at, &serial, ret_records, ret_part);
+    *ret_back = next - 1 - serial;
+    return serial < next && *ret_back < SPOOL_SEGMENT_FRAMES;
+}
+
 /* Whether acknowledgements with this part of a seed go back without a gap from the last frame before
- * `next`. */
-static bool acks_cover(const struct spool *s, int fd, uint32_t part, uint64_t next)
+ * `next`.  A torn one puts all behind it out of step. */
+static bool acks_cover(struct slice text, uint32_t part, uint64_t next)
 {
     uint8_t bits[SPOOL_SEGMENT_FRAMES / 8] = {0};
-    char bytes[SPOOL_ACK_LEN];
-    uint64_t farthest = 0;
+    uint32_t records, other, first, count;
+    uint64_t farthest = 0, back;
 
-    for (uint64_t at = 0; at < 2 * SPOOL_SEGMENT_FRAMES * SPOOL_ACK_LEN; at += SPOOL_ACK_LEN) {
-        uint32_t records, other, first, count;
-        uint64_t back, serial;
-
-        if (spool_pread(s, fd, bytes, sizeof bytes, at) != 1)
-            break;
-        spool_ack_peek(bytes, &serial, &records, &other);
-        back = next - 1 - serial;
-        if (spool_part_decode(records, &first, &count) || other != part || serial >= next ||
-            back >= SPOOL_SEGMENT_FRAMES)
-            continue; /* torn, or garbage */
+    while (text.len >= SPOOL_ACK_LEN) {
+        if (!ack_begins(text.ptr, next, &back, &records, &other) || other != part) {
+            text = slice_from(text, 1);
+            continue;
+        }
+        text = slice_from(text, SPOOL_ACK_LEN);
+        if (spool_part_decode(records, &first, &count))
+            continue;
         bits[back / 8] = (uint8_t)(bits[back / 8] | 1 << back % 8);
         farthest = MAX(farthest, back);
     }
@@ -490,21 +499,26 @@ static bool acks_cover(const struct spool *s, int fd, uint32_t part, uint64_t ne
  * may be what a crash made of them, so that the seed is not theirs. */
 static bool covers_its_segment(const struct spool *s, uint64_t number, uint64_t next)
 {
-    int fd = spool_open_file(s, number, SPOOL_FILE_ACK, O_RDONLY);
-    char bytes[SPOOL_ACK_LEN];
+    int fd = spool_open_file(s, number, SPOOL_FILE_ACK, O_RDONLY), tries = 0;
     bool covers = false;
+    struct slice all;
+    struct buf text;
 
     if (fd < 0)
         return true;
-    for (uint64_t i = 0; i < ACK_TRIES && !covers; i++) {
+    buf_init(&text, ACKS_MAX);
+    covers = disk_read_all(s->disk, fd, &text) < 0; /* nobody knows */
+    all = buf_slice(&text);
+    for (size_t at = 0; at + SPOOL_ACK_LEN <= all.len && tries < ACK_TRIES && !covers; at++) {
         uint32_t records, part;
-        uint64_t serial;
+        uint64_t back;
 
-        if (spool_pread(s, fd, bytes, sizeof bytes, i * SPOOL_ACK_LEN) != 1)
-            break;
-        spool_ack_peek(bytes, &serial, &records, &part);
-        covers = acks_cover(s, fd, part, next);
+        if (!ack_begins(all.ptr + at, next, &back, &records, &part))
+            continue;
+        covers = acks_cover(all, part, next);
+        tries++;
     }
+    buf_done(&text);
     (void)s->disk->close(s->disk, fd);
     return covers;
 }
