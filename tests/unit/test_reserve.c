@@ -79,9 +79,9 @@ static uint64_t used(void)
 struct small {
     struct disk disk;
     uint64_t limit;
-    int error; /* ENOSPC or EDQUOT */
-    bool no_inodes, no_allocate;
-    uint64_t syncs;
+    int error;                              /* ENOSPC or EDQUOT */
+    bool no_inodes, no_allocate, says_free; /* more than there is */
+    unsigned reserves;                      /* begun */
 };
 
 static struct small *of(const struct disk *d)
@@ -100,6 +100,7 @@ static int small_open(const struct disk *d, int dir, const char *name, int flags
 {
     if ((flags & O_CREAT) != 0 && of(d)->no_inodes && faccessat(dir, name, F_OK, 0) < 0)
         return -of(d)->error;
+    of(d)->reserves += (flags & O_CREAT) != 0 && strcmp(name, reserve_name) == 0;
     return disk_system.open(d, dir, name, flags, mode);
 }
 
@@ -118,16 +119,10 @@ static ssize_t small_write(const struct disk *d, int fd, const void *from, size_
     return disk_system.write(d, fd, from, MIN(len, (size_t)can));
 }
 
-static int small_sync(const struct disk *d, int fd)
-{
-    of(d)->syncs++;
-    return disk_system.sync(d, fd);
-}
-
 static int small_free_bytes(const struct disk *d, int fd, uint64_t *ret)
 {
     (void)fd;
-    *ret = of(d)->no_inodes ? 0 : room(of(d));
+    *ret = of(d)->no_inodes ? 0 : of(d)->says_free ? UINT64_MAX : room(of(d));
     return 0;
 }
 
@@ -145,11 +140,10 @@ static int small_allocate(const struct disk *d, int fd, uint64_t len)
 
 static struct small small_disk(uint64_t limit)
 {
-    struct small s = {disk_system, limit, ENOSPC, false, false, 0};
+    struct small s = {.disk = disk_system, .limit = limit, .error = ENOSPC};
 
     s.disk.open = small_open;
     s.disk.write = small_write;
-    s.disk.sync = small_sync;
     s.disk.free_bytes = small_free_bytes;
     s.disk.allocate = small_allocate;
     return s;
@@ -291,6 +285,28 @@ static void test_others_are_faster(void **state)
     checkpoint_close(c);
 }
 
+/* A little room that comes and goes does not mean a generation each moment. */
+static void test_nearly_full(void **state)
+{
+    struct small s = small_disk(64 * MIB);
+    struct checkpoint *c = begin_full(&s);
+    uint64_t *generations;
+    size_t count;
+
+    (void)state;
+    for (uint64_t n = 2; n < COMMITS / 2; n++) {
+        s.limit = 0;
+        checkpoint_note(c, checkpoint_next(c, NULL), (struct cursor){.offset = n});
+        (void)checkpoint_write(c);
+        s.limit = used() + 8192;
+        assert_int_equal(commit(c), 0);
+    }
+    assert_int_equal(checkpoint_generations(&s.disk, dir_fd, &generations, &count), 0);
+    assert_in_range(generations[0], 2, 6);
+    free(generations);
+    checkpoint_close(c);
+}
+
 /* One start after the other, while others take what is given back: the first one has the reserve, the
  * later ones go on in the generation that it has become, unless its end is torn. */
 static void test_restarts(void **state)
@@ -357,7 +373,13 @@ static void test_not_made_without_room(void **state)
     (void)join(c);
     assert_int_equal(commit(c), 0);
     assert_int_equal(faccessat(dir_fd, reserve_name, F_OK, 0), -1);
-    s.limit = 2 * MIB;
+    assert_int_equal(s.reserves, 0); /* not even for a moment */
+    s.says_free = true;
+    assert_int_equal(note(c, 1), 0);
+    assert_int_equal(s.reserves, 1);
+    assert_int_equal(faccessat(dir_fd, reserve_name, F_OK, 0), -1);
+    s.says_free = false;
+    s.limit = 3 * MIB;
     assert_int_equal(note(c, 2), 0);
     assert_true(blocks_of(reserve_name) >= MIB);
     assert_true(blocks_of(reserve_name) < 2 * MIB);
@@ -435,6 +457,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_DIR(test_full_for_hours),
         IN_DIR(test_others_are_faster),
+        IN_DIR(test_nearly_full),
         IN_DIR(test_restarts),
         IN_DIR(test_no_inodes),
         IN_DIR(test_not_made_without_room),
