@@ -58,13 +58,8 @@ bool budget_take(struct budget *b, struct budget_user *u, uint64_t bytes)
     return true;
 }
 
-void budget_give(struct budget *b, struct budget_user *u, uint64_t bytes)
+static void budget_tell(struct budget *b)
 {
-    assert(bytes <= u->used);
-    if (bytes == 0)
-        return;
-    u->used -= bytes;
-    b->used -= bytes;
     LIST_EACH(&b->users, node, after)
     {
         struct budget_user *other = CONTAINER_OF(node, struct budget_user, node);
@@ -74,4 +69,23 @@ void budget_give(struct budget *b, struct budget_user *u, uint64_t bytes)
         other->waits = false;
         other->room(other);
     }
+}
+
+void budget_give(struct budget *b, struct budget_user *u, uint64_t bytes)
+{
+    assert(bytes <= u->used);
+    if (bytes == 0)
+        return;
+    u->used -= bytes;
+    b->used -= bytes;
+    budget_tell(b);
+}
+
+void budget_set_limit(struct budget *b, uint64_t limit)
+{
+    bool rose = limit > b->limit;
+
+    b->limit = limit;
+    if (rose)
+        budget_tell(b);
 }

@@ -33,6 +33,10 @@ struct budget_user {
 };
 
 void budget_init(struct budget *b, uint64_t limit);
+
+/* What is taken already stays; who waits is told if it rose. */
+void budget_set_limit(struct budget *b, uint64_t limit);
+
 void budget_join(struct budget *b, struct budget_user *u);
 
 /* Gives back all that the user holds. */

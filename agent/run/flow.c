@@ -456,6 +456,11 @@ int64_t flow_sure_ns(const struct flow *f)
     return follower_sure_ns(f->follower);
 }
 
+uint64_t flow_record_max(const struct flow *f)
+{
+    return f->record_max;
+}
+
 uint64_t flow_pending(const struct flow *f)
 {
     return deliver_pending(f->deliver);

@@ -87,8 +87,9 @@ void flow_finish(struct flow *f);
 
 const char *flow_name(const struct flow *f);
 size_t flow_file_count(const struct flow *f);
-int64_t flow_sure_ns(const struct flow *f);  /* follower_sure_ns */
-uint64_t flow_pending(const struct flow *f); /* records in batches */
+int64_t flow_sure_ns(const struct flow *f);     /* follower_sure_ns */
+uint64_t flow_pending(const struct flow *f);    /* records in batches */
+uint64_t flow_record_max(const struct flow *f); /* bytes of a record, as its stream says now */
 const struct flow_stats *flow_stats(const struct flow *f);
 const struct deliver_stats *flow_deliver_stats(const struct flow *f);
 

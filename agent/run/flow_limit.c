@@ -29,6 +29,7 @@ static void flow_told(void *user, const struct summary_news *n)
     }
     f->record_max = n->record_max;
     deliver_set_bytes_max(f->deliver, n->record_max);
+    f->place.noted(f->place.user); /* it may take more memory now */
     LIST_EACH(&f->waiting, node, after)
     {
         struct tracked *t = CONTAINER_OF(node, struct tracked, waiting);

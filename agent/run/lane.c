@@ -1,5 +1,6 @@
 #include "run/lane.h"
 
+#include "base64.h"
 #include "budget.h"
 #include "clock.h"
 #include "digest.h"
@@ -48,6 +49,7 @@ enum {
     LANE_FLOW_BYTES = 256 * 1024,
     LANE_FILE_BYTES = 1280,             /* one that is not quiet */
     LANE_LEAST_BYTES = 8 * 1024 * 1024, /* are for batches however many flows and files there are */
+    LANE_FRAME_BYTES = 256 * 1024,      /* of a request, beside a record: ample */
     LANE_SAY_EVERY_MS = 60 * 1000,
     LANE_OTHER_FDS = 48, /* sockets, inotify, our own files, and those open for a moment */
 };
@@ -84,6 +86,7 @@ struct lane {
     struct scribe_job job;
     struct log_limit write_said, reserve_said;
     uint64_t reserve_uses; /* of which the log knows */
+    uint64_t needed_said;  /* bytes that memory_limit was said to be too low for; and some more */
     bool job_runs, stopping, drained;
 };
 
@@ -132,17 +135,38 @@ static int lane_write_notes(struct lane *l)
     return checkpoint_write(l->checkpoint);
 }
 
-/* What memory_limit leaves for batches; returns what would be needed for the least of it. */
-static uint64_t lane_set_budget(struct lane *l)
+/* What batches need at least: a request with the largest record, in base64 and with its frame, within
+ * the three quarters that who holds most may have (common/budget.h).  With less it would wait for ever. */
+static uint64_t lane_least_budget(const struct lane *l)
+{
+    uint64_t least = LANE_LEAST_BYTES;
+
+    for (size_t i = 0; i < l->flow_count; i++) {
+        uint64_t request = base64_size(flow_record_max(l->flows[i])) + LANE_FRAME_BYTES;
+
+        least = MAX(least, request / 3 * 4);
+    }
+    return least;
+}
+
+/* What memory_limit leaves for batches; says if that is not enough. */
+static void lane_set_budget(struct lane *l)
 {
     uint64_t needed = LANE_BASE_BYTES + l->flow_count * LANE_FLOW_BYTES;
+    uint64_t least = lane_least_budget(l), limit = l->config->memory_limit;
+    size_t files = 0;
 
     for (size_t i = 0; i < l->flow_count; i++)
-        needed += flow_file_count(l->flows[i]) * LANE_FILE_BYTES;
-    l->budget.limit = LANE_LEAST_BYTES;
-    if (l->config->memory_limit > needed + LANE_LEAST_BYTES)
-        l->budget.limit = l->config->memory_limit - needed;
-    return needed + LANE_LEAST_BYTES;
+        files += flow_file_count(l->flows[i]);
+    needed += files * LANE_FILE_BYTES;
+    budget_set_limit(&l->budget, limit > needed + least ? limit - needed : least);
+    needed += least;
+    if (needed <= limit || needed <= l->needed_said)
+        return;
+    log_warn("memory_limit: %zu files in %zu flows take more than that; set it to %" PRIu64
+             "MiB or more",
+             files, l->flow_count, (needed >> 20) + 1);
+    l->needed_said = needed + needed / 8; /* again if it is much more */
 }
 
 static void lane_write(struct loop_turn *t)
@@ -150,7 +174,7 @@ static void lane_write(struct loop_turn *t)
     struct lane *l = CONTAINER_OF(t, struct lane, write);
     int r = lane_write_notes(l);
 
-    (void)lane_set_budget(l); /* files come and go */
+    lane_set_budget(l); /* files come and go */
     if (disk_is_full(r)) {
         lane_want_sync(l, 0); /* which has the reserve, and says what comes of it */
         return;
@@ -597,7 +621,6 @@ void lane_start(struct lane *l)
     if (l->imds != NULL)
         imds_start(l->imds);
     size_t files = 0;
-    uint64_t needed;
     int r;
 
     for (size_t i = 0; i < l->destination_count; i++)
@@ -618,11 +641,7 @@ void lane_start(struct lane *l)
     r = lane_commit(l);
     if (r < 0)
         lane_say_checkpoint(l, "writing where the files begin", r);
-    needed = lane_set_budget(l);
-    if (needed > l->config->memory_limit)
-        log_warn("memory_limit: %zu files in %zu flows take more than that; set it to %" PRIu64
-                 "MiB or more",
-                 files, l->flow_count, (needed >> 20) + 1);
+    lane_set_budget(l);
     log_info("kinetail " KINETAIL_VERSION ": following %zu files in %zu flows", files,
              l->flow_count);
 }

@@ -110,6 +110,23 @@ static void what_is_idle_is_given_back_at_once(void **state)
     assert_int_equal(users[1].told, 0); /* nobody had to wait */
 }
 
+static void who_waits_is_told_of_a_higher_limit(void **state)
+{
+    struct user users[USERS];
+    struct budget b;
+
+    (void)state;
+    start(&b, users, 1, 1000);
+    assert_false(budget_take(&b, &users[0].memory, 1500));
+    budget_set_limit(&b, 900);
+    assert_int_equal(users[0].told, 0);
+    budget_set_limit(&b, 2000);
+    assert_int_equal(users[0].told, 1);
+    assert_true(budget_take(&b, &users[0].memory, 1500));
+    budget_set_limit(&b, 1000); /* what is taken stays */
+    assert_false(budget_take(&b, &users[0].memory, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +134,7 @@ int main(void)
         cmocka_unit_test(the_last_quarter_is_for_the_poor),
         cmocka_unit_test(alone_there_is_nobody_to_leave_it_for),
         cmocka_unit_test(what_is_idle_is_given_back_at_once),
+        cmocka_unit_test(who_waits_is_told_of_a_higher_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
