@@ -201,7 +201,7 @@ static int send_chunk(struct retry *t)
     if (r == -EAGAIN)
         (void)queue_failed("'%s' at %s does not take them now: %s; what is left stays",
                            queue_show_name(t->command, t->flow->destination),
-                           courier_url(t->courier), why);
+                           courier_url(t->courier), queue_show_name(t->command, why));
     else if (r < 0)
         (void)queue_failed("sending: %s", strerrordesc_np(-r));
     k->count = 0;

@@ -353,6 +353,16 @@ def test_retry_that_only_a_person_can_help(aside, agent, queue, told, logs):
     assert len(told("show", "s1")) == 10
 
 
+@pytest.mark.parametrize("form", ["garbled", "plain", "json", "xml"])
+def test_what_a_service_says_does_nothing_to_a_terminal(aside, agent, queue, endpoint, form):
+    aside(0, 3)
+    endpoint.fault("error", code="AccessDeniedException", status=400, form=form,
+                   message="\x1b[2J \x9b31m \u202e")
+    done = queue("retry", "--dead", "s1", "--apply", status=1)
+    assert "3 stay" in done.stdout or "3 refused" in done.stdout
+    assert not any(c in done.stderr + done.stdout for c in "\x1b\x9b\u202e")
+
+
 @keeps
 def test_what_must_not_be_sent_stays(logs, agent, queue, told, endpoint):
     """Redaction gave up on it: it holds what was to be hidden."""
