@@ -203,7 +203,7 @@ kills: all ## kill -9 in all kinds of weather, KILLS (1000) times
 	@KILLS=$(or $(KILLS),1000) python3 tests/check.py kills
 
 .PHONY: bench
-bench: all $(bench:%=$(BUILD)/bench/%) ## measure cost and scale (BENCH='idle scale', BENCH_ARGS=--quick)
+bench: all $(bench:%=$(BUILD)/bench/%) ## measure (BENCH='throughput latency idle shape json evil spool outage scale': all, which takes half an hour; BENCH_ARGS=--quick)
 	@python3 tests/bench/bench.py --bin $(BUILD)/bench --agent ./kinetail $(BENCH_ARGS) $(BENCH)
 
 .PHONY: powercut

@@ -375,6 +375,11 @@ class Agent:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def page_faults(self):
+        """How often it has touched memory that was not there, without any reading of disks."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[7])
+
     def open_files(self):
         """What its descriptors point at."""
         found = []
