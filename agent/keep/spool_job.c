@@ -377,17 +377,11 @@ static int sync_acks(struct spool *s)
 static int sync_last_segment(struct spool *s)
 {
     struct spool_job *j = &s->job;
-    char name[SPOOL_NAME_LEN];
-    int fd, r;
+    int r;
 
     if (j->stays == 0)
         return 0;
-    spool_segment_name(j->stays, name);
-    fd = s->disk->open(s->disk, j->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-    if (fd < 0)
-        return fd;
-    r = s->disk->sync(s->disk, fd);
-    (void)s->disk->close(s->disk, fd);
+    r = spool_sync_tail(s, j->dir_fd, j->stays);
     return r == 0 ? s->disk->sync_dir(s->disk, j->dir_fd) : r;
 }
 

@@ -22,7 +22,8 @@ from table import MUTANTS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("KT_BUILD", "build")
-STATES = "150000"  # most mutants are caught in the first hundred
+ORDINARY = ["--states", "1000000"]  # most mutants are caught in the first hundred
+LARGE = ["--states", "60000", "--large", "1"]
 SECONDS = 120
 AT_ONCE = 2
 
@@ -60,7 +61,7 @@ def build(directory, mutant):
     return said if status != 0 else None
 
 
-def fails(directory, name):
+def fails(directory, name, arguments):
     """Whether this test program fails with the mutant, and what it says."""
     program = os.path.join(directory, name)
     libraries = shlex.split(os.environ["KT_LIBRARIES"])
@@ -69,7 +70,7 @@ def fails(directory, name):
                         os.path.join(directory, "mutant.o"), f"{BUILD}/libkinetail.a", "-lcmocka", *libraries])
     if status != 0:
         raise RuntimeError(said)
-    status, said = run([f"./{program}", *(["--states", STATES] if name == "crashes" else [])])
+    status, said = run([f"./{program}", *arguments])
     os.unlink(os.path.join(ROOT, program))
     return status != 0, said
 
@@ -81,7 +82,7 @@ def judge(number, mutant):
     if error is not None:
         return None, error
     for name in (*mutant.units, "crashes"):
-        bad, said = fails(directory, name)
+        bad, said = fails(directory, name, [] if name != "crashes" else LARGE if mutant.large else ORDINARY)
         if bad:
             last = [l for l in said.splitlines() if l.strip()]
             return name, last[-1].strip() if last else "it died"

@@ -1,12 +1,13 @@
 """The mutants: what is taken away from which file, and what would come of it.
 
 Each row: the file, the text that stands there, what stands there instead, and what then goes wrong; `units`
-are the unit tests that may notice it where the crash simulation cannot see it, as no crash brings it about.
+are the unit tests that may notice it where the crash simulation cannot see it, as no crash brings it about;
+`large`: only stories with a large journal tell of it.
 """
 
 from collections import namedtuple
 
-Mutant = namedtuple("Mutant", "file old new why units", defaults=((),))
+Mutant = namedtuple("Mutant", "file old new why units large", defaults=((), False))
 
 CHECKPOINT = "agent/keep/checkpoint.c"
 FACTS = "agent/keep/facts.c"
@@ -27,7 +28,7 @@ MUTANTS = [
            '    (void)snprintf(temp, sizeof temp, "%s", name);\n    fd = d->open(',
            "a generation has its name while it is being written"),
     Mutant(CHECKPOINT, "        (void)d->unlink(d, dir_fd, name); /* not sure to stay", "        /* not sure to stay",
-           "one that failed stays, and is newer than the one that is written"),
+           "one that failed stays, and is newer than the one that is written", (), True),
     Mutant(CHECKPOINT, "        drop_older(c, &found);\n", "",
            "older generations stay for ever"),
     Mutant(CHECKPOINT, "    r = publish(disk, dir_fd, c->generation, buf_slice(&c->text), report.written_ns);\n",
@@ -66,8 +67,6 @@ MUTANTS = [
            "a line's checksum is not compared"),
     Mutant(FACTS, "    return crc32c(0, text, (size_t)n);\n", "    return (uint32_t)(n & 0);\n",
            "all generations have one seed: facts of another one pass"),
-    Mutant(FACTS, "        number != generation)", "        number == UINT64_MAX)",
-           "a generation under another one's name is read", ("checkpoint",)),
     Mutant(STATE, "        (void)disk->sync_dir(disk, dir_fd); /* also", "        (void)0; /* also",
            "the checkpoint's directory loses its name"),
 
@@ -108,7 +107,7 @@ MUTANTS = [
            "a segment's acknowledgements go before its name has"),
     Mutant(JOB, "    r = sync_last_segment(s);\n", "    r = 0;\n",
            "segments leave before the last one is durable: all are said to be missing"),
-    Mutant(START, "        g->ack_unsynced = g->ack_size > 0 && !s->read_only;\n", "",
+    Mutant(START, "        spool_mark_acks(s, g, g->ack_size > 0 && !s->read_only);\n", "",
            "what a killed run has acknowledged is never synced"),
     Mutant(START, "        s->next_number = g->number; /* or", "        (void)0; /* or",
            "a segment that was never finished leaves a hole in the numbers"),
@@ -130,16 +129,18 @@ MUTANTS = [
            "the last frame counts though its payload is torn: its serial is passed over", ("spool",)),
     Mutant(READ, "        if (r == 1 && ret->serial > after && ret->serial < limit &&\n",
            "        if (r == 1 && ret->serial > after &&\n",
-           "a frame that failed is given out, and the one that was put in its place"),
+           "a frame that failed is given out, and the one that was put in its place", ("spool",)),
     Mutant(START, "    g->end = known != 0 ? known : end;\n", "    g->end = end;\n",
            "a segment does not end where the next one says", ("spool",)),
     Mutant(START, "    if (h.owner != s->owner)\n        return VERDICT_FOREIGN;\n", "",
            "another destination's segment is given out", ("spool",)),
 
     # --- the spool: its facts ---
-    Mutant(READ, "    r = s->disk->sync(s->disk, fd);\n    (void)s->disk->close(s->disk, fd);\n    if (r == 0)\n        r = s->disk->sync_dir(s->disk, s->dir_fd);\n",
-           "    r = 0;\n    (void)s->disk->close(s->disk, fd);\n",
+    Mutant(START, "    r = s->disk->sync(s->disk, fd);\n    (void)s->disk->close(s->disk, fd);\n    return r;\n", "    (void)s->disk->close(s->disk, fd);\n    return 0;\n",
            "a frame that only the kernel has counts, and the checkpoint passes its lines"),
+    Mutant(READ, "    r = spool_sync_tail(s, s->dir_fd, s->segments[s->count - 1].number);\n    if (r == 0)\n        r = s->disk->sync_dir(s->disk, s->dir_fd);\n",
+           "    r = spool_sync_tail(s, s->dir_fd, s->segments[s->count - 1].number);\n",
+           "a segment whose name only the kernel has counts, and the checkpoint passes its lines"),
     Mutant(READ, "        r = is_last ? sync_last(s) : 0;\n", "        r = 0;\n",
            "nothing of a killed run is synced before its facts count"),
     Mutant(READ, "        r = h.serial == *next ? load_frame(s, fd, g, &h, &f) : 0;\n",

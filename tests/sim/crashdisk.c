@@ -76,6 +76,7 @@ struct crashdisk {
     struct change *changes; /* owns */
     size_t change_count, change_room;
     struct blob *stale[STALE_MAX];
+    char stale_names[STALE_MAX][NAME_ROOM];
     size_t stale_next;
     struct file files[FILES_OPEN];
     uint64_t limit;
@@ -165,13 +166,27 @@ static uint64_t blob_digest(struct blob *b)
     return b->digest;
 }
 
+/* What a file is called, or was before a crash; empty: nothing. */
+static const char *name_of(const struct crashdisk *d, size_t inode)
+{
+    for (size_t i = 0; i < d->inode_count; i++) {
+        const struct names *names = &d->inodes[i].names;
+
+        for (size_t k = 0; k < names->count; k++)
+            if (names->all[k].inode == inode)
+                return names->all[k].name;
+    }
+    return "";
+}
+
 /* Blocks that are free now still hold what they held. */
-static void remember_stale(struct crashdisk *d, struct blob *b)
+static void remember_stale(struct crashdisk *d, struct blob *b, const char *name)
 {
     if (b == NULL || b->len == 0)
         return;
     blob_drop(d->stale[d->stale_next]);
     d->stale[d->stale_next] = blob_hold(b);
+    (void)snprintf(d->stale_names[d->stale_next], NAME_ROOM, "%s", name);
     d->stale_next = (d->stale_next + 1) % STALE_MAX;
 }
 
@@ -284,7 +299,7 @@ static void change_names(struct crashdisk *d, size_t dir, const char *from, cons
     c->target = target;
     names_apply(&d->inodes[dir].names, c);
     if (!d->inodes[gone].is_dir && !has_name(d, gone))
-        remember_stale(d, d->inodes[gone].now);
+        remember_stale(d, d->inodes[gone].now, to[0] != '\0' ? to : from);
 }
 
 static void cut(struct crashdisk *d, size_t inode, uint64_t len)
@@ -292,7 +307,7 @@ static void cut(struct crashdisk *d, size_t inode, uint64_t len)
     struct inode *i = &d->inodes[inode];
 
     if (len < i->now->len)
-        remember_stale(d, i->now);
+        remember_stale(d, i->now, name_of(d, inode));
     change_new(d, CHANGE_TRUNCATE, inode)->offset = len;
     blob_cut(&i->now, len);
     i->written_ns = now_ns;
@@ -839,13 +854,26 @@ size_t crashdisk_pending_len(const struct crashdisk *d, size_t n)
     return d->changes[n].kind == CHANGE_WRITE ? d->changes[n].data->len : 0;
 }
 
-/* What may stand where nothing was written. */
-static void fill(const struct crashdisk *d, struct blob *b, size_t from, size_t to,
-                 struct random *random)
+/* Some content whose blocks are free.  They are soon used again, and where they harm most: for a file of
+ * the same name. */
+static const struct blob *some_stale(const struct crashdisk *d, const char *name,
+                                     struct random *random)
 {
-    size_t last = (d->stale_next + STALE_MAX - 1) % STALE_MAX; /* free blocks are soon used again */
-    const struct blob *stale =
-        d->stale[random_below(random, 2) == 0 ? last : random_below(random, STALE_MAX)];
+    uint64_t what = random_below(random, 4);
+
+    for (size_t i = 0; i < STALE_MAX && what < 2; i++) {
+        size_t n = (d->stale_next + STALE_MAX - 1 - i) % STALE_MAX;
+        if (what == 0 || strcmp(d->stale_names[n], name) == 0)
+            return d->stale[n];
+    }
+    return d->stale[random_below(random, STALE_MAX)];
+}
+
+/* What may stand where nothing was written. */
+static void fill(const struct crashdisk *d, const char *name, struct blob *b, size_t from,
+                 size_t to, struct random *random)
+{
+    const struct blob *stale = some_stale(d, name, random);
     uint64_t what = random_below(random, 8);
     size_t shift;
 
@@ -860,9 +888,9 @@ static void fill(const struct crashdisk *d, struct blob *b, size_t from, size_t 
         return;
 
     /* The same place of another file, or any of its blocks. */
-    shift = what < 5 ? 0 : random_below(random, stale->len / SECTOR + 1) * SECTOR;
+    shift = what < 6 ? 0 : random_below(random, stale->len / SECTOR + 1) * SECTOR;
     for (size_t i = from; i < to; i++) {
-        size_t at = what < 5 ? i : shift + (i - from / SECTOR * SECTOR);
+        size_t at = what < 6 ? i : shift + (i - from / SECTOR * SECTOR);
         if (at < stale->len)
             b->bytes[i] = stale->bytes[at];
     }
@@ -872,12 +900,13 @@ static void fill(const struct crashdisk *d, struct blob *b, size_t from, size_t 
 enum fate { FATE_LOST, FATE_WHOLE, FATE_HEAD, FATE_TAIL, FATE_SECTORS, FATES };
 
 /* Makes the file as long as `len`; what is new is anything. */
-static void extend(const struct crashdisk *d, struct blob **b, size_t len, struct random *random)
+static void extend(const struct crashdisk *d, const char *name, struct blob **b, size_t len,
+                   struct random *random)
 {
     size_t old = (*b)->len;
 
     blob_change(b, len);
-    fill(d, *b, old, len, random);
+    fill(d, name, *b, old, len, random);
 }
 
 static void write_part(const struct crashdisk *d, struct blob **b, const struct change *c,
@@ -885,7 +914,7 @@ static void write_part(const struct crashdisk *d, struct blob **b, const struct 
 {
     if (from >= to)
         return;
-    extend(d, b, MAX((*b)->len, c->offset + from), random);
+    extend(d, name_of(d, c->inode), b, MAX((*b)->len, c->offset + from), random);
     blob_change(b, c->offset + to);
     memcpy((*b)->bytes + c->offset + from, c->data->bytes + from, to - from);
 }
@@ -928,7 +957,7 @@ static void crash_write(const struct crashdisk *d, struct inode *i, const struct
     /* The size may have got there without the bytes. */
     if (any && fate != FATE_WHOLE && c->offset + len > i->durable->len &&
         random_below(random, 4) == 0)
-        extend(d, &i->durable, c->offset + len, random);
+        extend(d, name_of(d, c->inode), &i->durable, c->offset + len, random);
 }
 
 static enum fate fate_of(const struct crashdisk *d, size_t n, struct crash how, unsigned percent,
@@ -983,7 +1012,7 @@ static void sweep(struct crashdisk *n)
         struct inode *inode = &n->inodes[i];
 
         if (inode->durable != inode->now)
-            remember_stale(n, inode->now);
+            remember_stale(n, inode->now, name_of(n, i));
         if (!reached[i]) {
             inode_done(inode);
             inode->is_dir = true; /* nothing, and nobody finds it */
