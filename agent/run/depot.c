@@ -11,6 +11,7 @@
 #include "run/morgue.h"
 #include "run/scribe.h"
 #include "ship/deliver.h"
+#include "ship/gate.h"
 #include "util.h"
 
 #include <assert.h>
@@ -26,6 +27,8 @@ enum {
     DEPOT_LINGER_MS = 50,  /* what is drained waits so long for more of it */
     DEPOT_SAY_EVERY_MS = 60 * 1000,
     DEPOT_OUT = 16, /* frames that are on their way at a time */
+    DEPOT_STUCK_MIN_MS = 1000,
+    DEPOT_STUCK_MAX_MS = 60 * 1000,
     DEPOT_FACTS_MAX = 16 * 1024 * 1024,
     DEPOT_RECORD_MAX = 16 * 1024 * 1024,
     DEPOT_REASON = 512,
@@ -90,6 +93,13 @@ struct depot {
     char key_json[KEY_JSON_MAX];
     struct loop_turn drain_turn;
     struct loop_timer drain_again;
+
+    /* What a hot shard does not take goes back to the end, so that the rest gets past it. */
+    struct depot_user self;
+    bool stuck;        /* it goes back now */
+    uint32_t stuck_ms; /* for so long nothing may have got on before */
+    uint64_t stuck_sent;
+    struct loop_timer stuck_timer;
 };
 
 static void depot_note_parts(struct depot *d);
@@ -154,12 +164,14 @@ static void depot_say_full(struct depot *d, int error)
                   d->settings.destination, strerrordesc_np(-error));
 }
 
-/* Makes room as the configuration says; but all the rest does not go for what hardly fits alone. */
-static int depot_make_room(struct depot *d, uint64_t bytes)
+/* Makes room as the configuration says; but all the rest does not go for what hardly fits alone, and
+ * nothing for what is only on its way to the end. */
+static int depot_make_room(struct depot *d, const struct depot_user *u, uint64_t bytes)
 {
     int r = spool_has_room(d->spool, bytes);
 
-    while (r == -EDQUOT && d->settings.drop_oldest && bytes <= d->settings.limit_bytes / 2) {
+    while (r == -EDQUOT && d->settings.drop_oldest && u != &d->self &&
+           bytes <= d->settings.limit_bytes / 2) {
         uint64_t records = spool_drop_oldest(d->spool);
 
         if (records == 0)
@@ -199,7 +211,7 @@ static int depot_begin_frame(struct depot *d)
 {
     const struct clock *clock = loop_clock(d->place.loop);
     const struct arrival *a = &d->arrivals[0];
-    int r = depot_make_room(d, a->batch->bytes);
+    int r = depot_make_room(d, a->user, a->batch->bytes);
 
     if (r < 0)
         return r;
@@ -440,6 +452,111 @@ static struct departure *depot_departure(struct depot *d, uint32_t records)
     return p;
 }
 
+/* --- around what does not get on --- */
+
+/* The index of the record's source in the draft, which gets it if it is new. */
+static uint16_t draft_source(struct depot_draft *draft, const struct entry *e)
+{
+    const struct cargo *c = e->owner;
+    const struct departure *p = c->departure;
+    struct spool_frame frame = {.sources = {p->sources.ptr, p->sources.len},
+                                .source_count = p->source_count};
+    struct spool_source source = spool_source_at(&frame, e->origin.source);
+    size_t i = 0;
+
+    while (i < draft->source_count && !(slice_equal(draft->sources[i].flow, source.flow) &&
+                                        slice_equal(draft->sources[i].path, source.path)))
+        i++;
+    if (i == draft->source_count)
+        draft->sources[draft->source_count++] = source;
+    return (uint16_t)i;
+}
+
+/* The frame settles no file: the one that the records were in has said what there is to say. */
+static int depot_tell_again(void *user, const struct batch *b, struct depot_draft *draft)
+{
+    (void)user;
+    for (uint32_t i = 0; i < b->count; i++) {
+        bool same = i > 0 && b->entries[i].origin.source == b->entries[i - 1].origin.source &&
+                    ((const struct cargo *)b->entries[i].owner)->departure ==
+                        ((const struct cargo *)b->entries[i - 1].owner)->departure;
+
+        draft->source_of[i] = same ? draft->source_of[i - 1] : draft_source(draft, &b->entries[i]);
+    }
+    return 0;
+}
+
+static void depot_took_again(void *user, struct batch *b, bool told, bool durable)
+{
+    struct depot *d = user;
+
+    (void)told;
+    deliver_gave_up(d->drain, b, durable);
+}
+
+static void depot_room_again(void *user)
+{
+    struct depot *d = user;
+
+    deliver_may_give_up(d->drain);
+}
+
+static bool depot_give_up(void *user, struct batch *b)
+{
+    struct depot *d = user;
+
+    /* Only what was tried and got nowhere, not what the service is slow with. */
+    return d->stuck && b->tries > 0 && !gate_is_failing(d->place.gate) &&
+           depot_take(d, &d->self, b);
+}
+
+/* Whether there are frames that are not on their way. */
+static bool depot_has_more(const struct depot *d)
+{
+    uint64_t out = DEPOT_OUT;
+
+    for (struct list *node = d->free_departures.next; node != &d->free_departures;
+         node = node->next)
+        out--;
+    return spool_stats(d->spool)->frames > out;
+}
+
+/* Frames may wait that cannot leave, as what is before them does not get on. */
+static void depot_may_be_stuck(struct depot *d)
+{
+    if (d->draining && !d->stuck && !loop_timer_is_set(&d->stuck_timer) && depot_has_more(d))
+        loop_timer_set(d->place.loop, &d->stuck_timer, loop_now_ms(d->place.loop) + d->stuck_ms);
+}
+
+static void depot_gets_on(struct depot *d)
+{
+    loop_timer_cancel(d->place.loop, &d->stuck_timer);
+    if (!d->stuck)
+        return;
+    d->stuck = false;
+    deliver_set_impatient(d->drain, false);
+}
+
+/* To send all of a hot shard's records around again and again would be a storm, on the disk and on
+ * the service: so it waits ever longer while next to nothing gets through between two times. */
+static void depot_stuck(struct loop_timer *t)
+{
+    struct depot *d = CONTAINER_OF(t, struct depot, stuck_timer);
+    uint64_t sent = deliver_stats(d->drain)->records_sent;
+
+    if (gate_is_failing(d->place.gate) || !depot_has_more(d)) {
+        depot_may_be_stuck(d); /* going around helps nobody now */
+        return;
+    }
+    if (16 * (sent - d->stuck_sent) >= deliver_pending(d->drain))
+        d->stuck_ms = DEPOT_STUCK_MIN_MS;
+    else
+        d->stuck_ms = MIN(2 * d->stuck_ms, (uint32_t)DEPOT_STUCK_MAX_MS);
+    d->stuck_sent = sent;
+    d->stuck = true;
+    deliver_set_impatient(d->drain, true);
+}
+
 /* The next frame is going out, if there is one. */
 static bool depot_next_frame(struct depot *d)
 {
@@ -533,8 +650,10 @@ static void depot_drain(struct loop_turn *t)
         if (!depot_fill(d))
             break;
         depot_depart(p); /* it may have been done while its end was still to come */
+        depot_gets_on(d);
     }
     deliver_added(d->drain);
+    depot_may_be_stuck(d);
     depot_say_damage(d);
 }
 
@@ -623,12 +742,25 @@ static int depot_new_drain(struct depot *d)
                    d->settings.key_json_max},
         .linger_ms = DEPOT_LINGER_MS,
         .in_flight_max = d->settings.in_flight_max,
+        .patience_ms = UINT32_MAX, /* it is depot_give_up that decides */
     };
     const struct deliver_events events = {
-        .settled = depot_settled, .room = depot_room, .bury = depot_bury, .user = d};
+        .settled = depot_settled,
+        .room = depot_room,
+        .bury = depot_bury,
+        .give_up = depot_give_up,
+        .user = d,
+    };
+    int r = deliver_new(d->place.loop, d->place.random, d->place.client, d->place.gate,
+                        d->place.budget, &settings, &events, &d->drain);
 
-    return deliver_new(d->place.loop, d->place.random, d->place.client, d->place.gate,
-                       d->place.budget, &settings, &events, &d->drain);
+    if (r < 0)
+        return r;
+    d->stuck_ms = DEPOT_STUCK_MIN_MS;
+    d->self = (struct depot_user){
+        .tell = depot_tell_again, .done = depot_took_again, .room = depot_room_again, .user = d};
+    list_init(&d->self.node);
+    return depot_join(d, &d->self, d->settings.in_flight_max + DELIVER_SPARE_BATCHES);
 }
 
 int depot_new(const struct depot_settings *settings, const struct depot_place *place,
@@ -669,7 +801,8 @@ int depot_new(const struct depot_settings *settings, const struct depot_place *p
             *slash = '_';
         if (loop_timer_init(place->loop, &d->again, depot_again) < 0 ||
             loop_timer_init(place->loop, &d->tidy, depot_tidy) < 0 ||
-            loop_timer_init(place->loop, &d->drain_again, depot_drain_again) < 0)
+            loop_timer_init(place->loop, &d->drain_again, depot_drain_again) < 0 ||
+            loop_timer_init(place->loop, &d->stuck_timer, depot_stuck) < 0)
             r = -ENOMEM;
     }
     if (r == 0)
@@ -699,6 +832,7 @@ void depot_free(struct depot *d)
     loop_timer_done(d->place.loop, &d->again);
     loop_timer_done(d->place.loop, &d->tidy);
     loop_timer_done(d->place.loop, &d->drain_again);
+    loop_timer_done(d->place.loop, &d->stuck_timer);
     for (size_t i = 0; i < DEPOT_OUT; i++) {
         buf_done(&d->departures[i].sources);
         free(d->departures[i].cargo);
@@ -722,6 +856,7 @@ void depot_start(struct depot *d)
 void depot_stop(struct depot *d)
 {
     d->draining = false;
+    depot_gets_on(d);
     deliver_hurry(d->drain);
 }
 

@@ -10,6 +10,8 @@
  *      checkpoint, so that a crash between the two repeats nothing.
  *   3. What is drained shares the gate with what is fresh, in turn.
  *   4. While the disk fails, or is full, nothing is taken; it is tried again every two seconds.
+ *   5. Records that a hot shard does not take go back to the end of the spool when frames behind them
+ *      cannot leave, as long as others get through by that; else ever more seldom.
  *
  * Threads: one lane; the writing is done by the scribe.  Logs what fails. */
 #ifndef DEPOT_H
