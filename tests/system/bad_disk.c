@@ -1,7 +1,7 @@
-/* bad_disk -- a disk that goes bad while a program runs, for what no file system here can be made to do.
+/* bad_disk -- a disk that goes bad while a program runs: what no file system here can be made to do.
  *
- * Preloaded (LD_PRELOAD).  The file that BAD_DISK names says what is wrong, at each call anew; empty
- * means nothing is:
+ * Preloaded (LD_PRELOAD).  The file that BAD_DISK names says what is wrong, at each call anew; if it
+ * is empty, nothing is:
  *
  *     HOW ERRNO FOLDER
  *

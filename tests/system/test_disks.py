@@ -1,13 +1,13 @@
-"""The agent's own disk is full, has no inodes left, is over its quota, fails, or is read-only: nothing is
-lost, it is said, and it is over by itself soon after the cause is gone.
+"""The agent's own disk is full, has no inodes left, is over its quota, fails, or is read-only: nothing
+is lost, it is said, and it is over by itself soon after the cause is gone.
 
-STORIES is the table.  The agent follows a file of numbered lines that is rotated each second, and one
-whose lines become dead letters.  After a while the cause comes, stays for some seconds, in some stories
-with a kill -9 and a start in its middle, and goes.  Then everything must have arrived.
+STORIES is the table.  The agent follows a file of numbered lines that is rotated each second, and
+one whose lines become dead letters.  After a while the cause comes, stays for some seconds, in some
+stories with a kill -9 and a start in its middle, and goes.  Then everything must have arrived.
 
-What a file system here can be made to do it does (a tmpfs that is full, or has no inode left; a btrfs
-with a limit; one mounted read-only at a start), the rest does bad_disk.c in its place.  The stories wait
-most of their time, so all that were selected run at once, a dozen at a time.
+What a file system here can be made to do it does (a tmpfs that is full, or has no inode left; a
+btrfs with a limit; one mounted read-only at a start), the rest does bad_disk.c in its place.  The
+stories wait most of their time, so all that were selected run at once, a dozen at a time.
 """
 import base64
 import concurrent.futures
@@ -159,8 +159,8 @@ class Quota(Full):
 
 
 class ReadOnly(Mounted):
-    """A kernel does not make a mount read-only under a file that is open for writing, so the agent is
-    killed just before, and its next start finds it so."""
+    """A kernel does not make a mount read-only under a file that is open for writing, so the agent
+    is killed just before, and its next start finds it so."""
 
     def begin(self):
         self.world.agent.kill()
@@ -388,7 +388,8 @@ class World:
             if story.cause not in RESERVED:
                 limit = self.oracle.written
         assert verdict.duplicated <= limit, f"more than {limit}: {verdict}"
-        assert again <= (self.bad_lines if limit or "dead" in story.touched else 0), f"{again} letters again"
+        limit = self.bad_lines if limit or "dead" in story.touched else 0
+        assert again <= limit, f"{again} letters again"
         complaints = [one for one in said.splitlines() if one[:3] in ("<3>", "<4>")]
         for room in story.touched:
             about = [one for one in complaints if re.search(SAID[room], one)]
@@ -433,6 +434,43 @@ def test_two_on_a_read_only_disk(place, agent, endpoint):
             assert done.returncode == 1 and "in use by another kinetail" in done.stderr
             agent.kill()
             command("mount", "-o", "remount,rw", agent.state_dir)
+    finally:
+        agent.abandon()
+        unmount(agent.state_dir)
+
+
+def test_other_programs_keep_their_room(place, logs, agent, endpoint, quill, oracle,
+                                        wait_until_delivered):
+    """spool.min_free: the spool leaves so much to others, and says that it does."""
+    floor, slack = 16 << 20, 2 << 20        # checkpoint and its reserve come after the spool
+    agent.state_dir.mkdir()
+    try:
+        command("mount", "-t", "tmpfs", "-o", "mode=0700,size=32M", "kinetail-test",
+                agent.state_dir)
+    except Unmountable as why:
+        pytest.skip(str(why))
+    try:
+        agent.configure(flow(logs / "*.log"), spool={"patience": "300ms", "min_free": "16MiB"})
+        agent.start()
+        q = quill(logs / "app.log").write(100)
+        wait_until_delivered()
+        endpoint.fault("error", status=503)
+        for _ in range(40):
+            q.write(5000)                   # 32 MB
+
+        def said():
+            now = os.statvfs(agent.state_dir)
+            assert now.f_bavail * now.f_frsize >= floor - slack
+            return agent.complaints("spool of s1: less than spool.min_free")
+
+        eventually(said, 60, what="a word", alive=agent.alive)
+        for _ in range(30):
+            assert len(said()) == 1
+            time.sleep(0.1)
+        endpoint.heal()
+        wait_until_delivered()
+        agent.terminate()
+        oracle.expect()
     finally:
         agent.abandon()
         unmount(agent.state_dir)
