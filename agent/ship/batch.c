@@ -299,16 +299,6 @@ int batch_rotate(struct batch *b)
     return 0;
 }
 
-uint32_t batch_oldest(const struct batch *b)
-{
-    uint32_t oldest = b->entries[0].number;
-
-    for (uint32_t i = 1; i < b->count; i++)
-        if ((int32_t)(b->entries[i].number - oldest) < 0)
-            oldest = b->entries[i].number;
-    return oldest;
-}
-
 /* --- leaving --- */
 
 void batch_leave(struct batch *b)

@@ -146,9 +146,6 @@ void batch_settle(struct batch *b, void (*settled)(void *user, void *owner, uint
 int batch_record(const struct batch *b, uint32_t index, struct buf *to, struct slice *ret_data,
                  struct slice *ret_key);
 
-/* The number of the oldest entry; count > 0. */
-uint32_t batch_oldest(const struct batch *b);
-
 /* Gives the body's memory back.  An IDLE batch. */
 void batch_rest(struct batch *b);
 
