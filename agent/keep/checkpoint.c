@@ -481,8 +481,12 @@ static int publish_in(const struct disk *d, int dir_fd, const struct edition *e,
 
     generation_name(e->generation, name);
     (void)snprintf(temp, sizeof temp, ".%s.new", name);
-    fd = from_reserve ? reserve_open(d, dir_fd)
-                      : d->open(d, dir_fd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
+
+    /* A pipe or a link there would keep us waiting or lead us away: the next number is tried then. */
+    fd = from_reserve
+             ? reserve_open(d, dir_fd)
+             : d->open(d, dir_fd, temp,
+                       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return fd;
 

@@ -304,7 +304,9 @@ int dead_marks_append(const struct disk *disk, int dir_fd, uint64_t segment, uin
         r = buf_append(&text, (struct slice){mark, sizeof mark});
     }
     dead_marks_name(segment, name);
-    fd = r < 0 ? r : disk->open(disk, dir_fd, name, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+    fd = r < 0 ? r
+               : disk->open(disk, dir_fd, name,
+                            O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd >= 0) {
         r = append_durably(disk, dir_fd, fd, buf_slice(&text));
         (void)disk->close(disk, fd);

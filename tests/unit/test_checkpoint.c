@@ -848,6 +848,24 @@ static void test_garbage(void **state)
     assert_int_equal(count(c), SMALL_SOURCES + 1);
     checkpoint_close(c);
 
+    /* Where a new generation is to be written: the one after it is. */
+    for (int i = 0; i < 2; i++) {
+        dir_empty();
+        file_put(1, buf_slice(&text));
+        if (i == 0)
+            assert_int_equal(mkfifoat(dir_fd, ".0000000002.journal.new", 0600), 0);
+        else
+            assert_int_equal(symlinkat("away", dir_fd, ".0000000002.journal.new"), 0);
+        c = reopen(NULL, &report);
+        assert_true(report.error < 0 && !has(2));
+        assert_int_equal(count(c), SMALL_SOURCES);
+        assert_int_equal(job(c), 0);
+        assert_true(has(3));
+        c = reopen(c, &report);
+        assert_int_equal(count(c), SMALL_SOURCES);
+        checkpoint_close(c);
+    }
+
     /* Names that are none of ours stay as they are, and mean nothing. */
     dir_empty();
     assert_int_equal(symlinkat("x", dir_fd, "99.journal"), 0);
