@@ -216,7 +216,7 @@ def count_pytest(output):
 def run_pytest(count, label, *arguments, timeout):
     started = time.monotonic()
     python = "/usr/bin/python3" if os.path.isdir("/usr/lib/python3/dist-packages/pytest") else sys.executable
-    status, output = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
+    status, output = run([python, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
                           "-rs", *arguments], timeout=timeout)
     passed, failed, skipped = count_pytest(output)
     if status not in (0,) and failed == 0:
@@ -229,8 +229,26 @@ def run_pytest(count, label, *arguments, timeout):
     return output
 
 
+# They change the kernel's limits, or need the whole machine to themselves.
+ALONE = ["test_inotify_limits.py", "test_scale.py"]
+# These take longest, and begin first.
+LONG = ["test_misbehave.py", "test_disks.py", "test_network.py", "test_kills.py", "test_fairness.py", "test_crash.py",
+        "test_spool.py", "test_memory.py", "test_queue.py", "test_large_records.py"]
+SYSTEM_AT_ONCE = 3  # tests wait most of the time; more would make each of them slow
+
+
 def step_system(count, options):
-    run_pytest(count, "system", "tests/system", *options.rest, timeout=1500)
+    if options.rest:
+        run_pytest(count, "system", "tests/system", *options.rest, timeout=1500)
+        return
+    files = sorted(os.path.basename(f) for f in glob.glob(os.path.join(ROOT, "tests/system/test_*.py")))
+    files.sort(key=lambda f: LONG.index(f) if f in LONG else len(LONG))
+    os.environ.setdefault("KT_PATIENCE", "3")
+    with concurrent.futures.ThreadPoolExecutor(SYSTEM_AT_ONCE) as pool:
+        list(pool.map(lambda f: run_pytest(count, f"system {f[5:-3]}", f"tests/system/{f}", timeout=1500),
+                      [f for f in files if f not in ALONE]))
+    for f in ALONE:
+        run_pytest(count, f"system {f[5:-3]}", f"tests/system/{f}", timeout=1500)
 
 
 def step_kills(count, options):
