@@ -194,3 +194,15 @@ void state_close(struct state *s)
         close(s->dir_fd);
     *s = (struct state){-1, -1, -1};
 }
+
+int state_folder(const char *destination, char to[NAME_MAX + 1])
+{
+    size_t len = strlen(destination);
+
+    if (len > NAME_MAX)
+        return -ENAMETOOLONG;
+    memcpy(to, destination, len + 1);
+    for (char *slash = to; (slash = strchr(slash, '/')) != NULL;)
+        *slash = '_';
+    return 0;
+}

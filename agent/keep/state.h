@@ -10,6 +10,7 @@
 #ifndef STATE_H
 #define STATE_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 struct disk;
@@ -33,5 +34,9 @@ int state_is_used(int dir_fd, pid_t *ret_owner);
 /* Opens a directory in another one, made if it is missing; gives a descriptor.
  * Errors: mkdir(2)'s, open(2)'s. */
 int state_room(const struct disk *disk, int dir_fd, const char *name);
+
+/* What a destination's directory is called, below spool/ and dead/: its name, with "_" for the "/" of an
+ * ARN.  Errors: -ENAMETOOLONG. */
+int state_folder(const char *destination, char to[NAME_MAX + 1]);
 
 #endif

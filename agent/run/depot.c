@@ -5,6 +5,7 @@
 #include "keep/checkpoint.h"
 #include "keep/dead.h"
 #include "keep/spool.h"
+#include "keep/state.h"
 #include "record/key.h"
 #include "run/log.h"
 #include "run/loop.h"
@@ -64,7 +65,7 @@ struct departure {
 struct depot {
     struct depot_settings settings;
     struct depot_place place;
-    char *directory; /* owns */
+    char directory[NAME_MAX + 1];
     struct spool *spool;
     struct list users, refused; /* who gives; who was told no */
 
@@ -791,19 +792,16 @@ int depot_new(const struct depot_settings *settings, const struct depot_place *p
     loop_turn_init(&d->drain_turn, depot_drain);
     buf_init(&d->draft.facts, DEPOT_FACTS_MAX);
     buf_init(&d->record, DEPOT_RECORD_MAX);
-    d->directory = strdup(settings->destination);
     d->draft.sources = calloc(records, sizeof(*d->draft.sources));
     d->draft.source_of = calloc(records, sizeof(*d->draft.source_of));
-    r = d->directory == NULL || d->draft.sources == NULL || d->draft.source_of == NULL ? -ENOMEM
-                                                                                       : 0;
+    r = d->draft.sources == NULL || d->draft.source_of == NULL ||
+                loop_timer_init(place->loop, &d->again, depot_again) < 0 ||
+                loop_timer_init(place->loop, &d->tidy, depot_tidy) < 0 ||
+                loop_timer_init(place->loop, &d->drain_again, depot_drain_again) < 0 ||
+                loop_timer_init(place->loop, &d->stuck_timer, depot_stuck) < 0
+            ? -ENOMEM
+            : state_folder(settings->destination, d->directory);
     if (r == 0) {
-        for (char *slash = d->directory; /* of an ARN */ (slash = strchr(slash, '/')) != NULL;)
-            *slash = '_';
-        if (loop_timer_init(place->loop, &d->again, depot_again) < 0 ||
-            loop_timer_init(place->loop, &d->tidy, depot_tidy) < 0 ||
-            loop_timer_init(place->loop, &d->drain_again, depot_drain_again) < 0 ||
-            loop_timer_init(place->loop, &d->stuck_timer, depot_stuck) < 0)
-            r = -ENOMEM;
     }
     if (r == 0)
         r = depot_open(d);
@@ -842,7 +840,6 @@ void depot_free(struct depot *d)
     free(d->draft.sources);
     free(d->draft.source_of);
     free(d->arrivals);
-    free(d->directory);
     free(d);
 }
 

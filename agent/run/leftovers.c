@@ -2,6 +2,7 @@
 
 #include "disk.h"
 #include "keep/spool.h"
+#include "keep/state.h"
 #include "run/destination.h"
 #include "run/log.h"
 
@@ -18,12 +19,11 @@ struct look {
     size_t count;
 };
 
-/* Whether a directory is that of a destination: there "/" is "_". */
-static bool is_of(const char *directory, const char *name)
+static bool is_of(const char *directory, const char *destination)
 {
-    for (; *name != '\0' && *directory == (*name == '/' ? '_' : *name); name++)
-        directory++;
-    return *name == '\0' && *directory == '\0';
+    char folder[NAME_MAX + 1];
+
+    return state_folder(destination, folder) == 0 && strcmp(directory, folder) == 0;
 }
 
 static const struct destination *find_destination(const struct look *l, const char *directory)

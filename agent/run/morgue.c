@@ -1,6 +1,7 @@
 #include "run/morgue.h"
 
 #include "keep/dead.h"
+#include "keep/state.h"
 #include "run/log.h"
 #include "run/loop.h"
 #include "run/scribe.h"
@@ -27,7 +28,7 @@ struct morgue {
     struct scribe *scribe;
     struct dead *dead;
     char *destination;                      /* owns */
-    char *directory;                        /* owns; its name without slashes */
+    char directory[NAME_MAX + 1];           /* what its directory is called */
     struct waiting waiting[MORGUE_WAITING]; /* a ring: letter number n is at n % MORGUE_WAITING */
     uint64_t put, settled;                  /* letters */
     struct list refused;                    /* users that were told no */
@@ -131,11 +132,8 @@ int morgue_new(struct loop *loop, struct scribe *scribe, const struct disk *disk
     m->job = (struct scribe_job){.run = morgue_job_run, .done = morgue_job_done};
     list_init(&m->refused);
     m->destination = strdup(destination);
-    m->directory = strdup(destination);
-    if (m->destination == NULL || m->directory == NULL)
+    if (m->destination == NULL || (r = state_folder(destination, m->directory)) < 0)
         goto out;
-    for (char *slash = m->directory; /* of an ARN */ (slash = strchr(slash, '/')) != NULL;)
-        *slash = '_';
     r = loop_timer_init(loop, &m->again, morgue_again);
     if (r == 0)
         r = dead_open(state_dir_fd, m->directory, disk, &m->dead, &report);
@@ -158,7 +156,6 @@ void morgue_free(struct morgue *m)
     dead_close(m->dead);
     loop_timer_done(m->loop, &m->again);
     free(m->destination);
-    free(m->directory);
     free(m);
 }
 

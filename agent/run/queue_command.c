@@ -339,8 +339,7 @@ static int check_line(struct queue_command *c, const struct subcommand *sub)
                        c->reason != NULL ? "--reason"
                        : c->file != NULL ? "--file"
                                          : "--limit");
-    if (c->destination != NULL &&
-        queue_store_directory(c->destination, c->directory, sizeof c->directory) < 0)
+    if (c->destination != NULL && queue_store_directory(c->destination, c->directory) < 0)
         return misused("'%s' cannot be a destination", queue_show_name(c, c->destination));
     return 0;
 }

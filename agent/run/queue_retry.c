@@ -219,7 +219,7 @@ static const struct config_flow *find_flow(const struct config *config, const ch
     for (size_t i = 0; i < config->flow_count; i++) {
         const struct config_flow *f = &config->flows[i];
 
-        if (queue_store_directory(f->destination, is, sizeof is) == 0 && strcmp(is, directory) == 0)
+        if (queue_store_directory(f->destination, is) == 0 && strcmp(is, directory) == 0)
             return f;
     }
     return NULL;

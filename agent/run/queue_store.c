@@ -3,6 +3,7 @@
 #include "disk.h"
 #include "keep/dead_dir.h"
 #include "keep/spool.h"
+#include "keep/state.h"
 #include "record/recipe.h"
 #include "util.h"
 
@@ -109,14 +110,12 @@ int queue_store_each(int state_dir_fd, enum queue_kind kind,
     return r;
 }
 
-int queue_store_directory(const char *destination, char *to, size_t size)
+int queue_store_directory(const char *destination, char to[NAME_MAX + 1])
 {
-    size_t len = strlen(destination);
+    int r = state_folder(destination, to);
 
-    if (len >= size)
-        return -ENAMETOOLONG;
-    for (size_t i = 0; i <= len; i++)
-        to[i] = destination[i] == '/' ? '_' : destination[i];
+    if (r < 0)
+        return r;
     return dead_dir_is_name(to) ? 0 : -EINVAL;
 }
 

@@ -68,7 +68,7 @@ int queue_store_each(int state_dir_fd, enum queue_kind kind,
 
 /* The name of a destination's directory: that with "_" for every "/".  Errors: -ENAMETOOLONG;
  * -EINVAL: nothing can be called so. */
-int queue_store_directory(const char *destination, char *to, size_t size);
+int queue_store_directory(const char *destination, char to[NAME_MAX + 1]);
 
 /* As letters_open.  With `mark` items can be marked. */
 int queue_store_open(int state_dir_fd, enum queue_kind kind, const char *directory, bool mark,
