@@ -86,10 +86,10 @@ MUTANTS = [
     Mutant(JOB, "    if (r < 0) {\n        abandon(s);\n", "    if (r < 0) {\n        (void)abandon;\n",
            "a frame is written behind one that failed"),
     Mutant(SPOOL, "    return MAX(seed, 1U);\n", "    return 1;\n",
-           "all segments have one seed: stale blocks of one that was not finished pass for its frames"),
+           "all segments have one seed: stale blocks of one that was not finished pass for its frames", ("spool",)),
 
     Mutant(START, "    drop_stale(s, index);\n", "",
-           "a stale header of a segment that is gone voids the frames of the one before it"),
+           "a stale header of a segment that is gone voids the frames of the one before it", ("spool",)),
 
     # --- the spool: acknowledgements, and segments that leave ---
     Mutant(JOB, "        r = s->disk->sync(s->disk, fd);\n        (void)s->disk->close(s->disk, fd);\n        if (r < 0)\n            return r;\n    }\n    return j->sync_count",

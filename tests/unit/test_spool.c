@@ -1771,6 +1771,58 @@ static void test_two_threads(void **state)
     data_len = 100;
 }
 
+/* Blocks of segments that are gone, where a power cut has taken what was written over them. */
+static void test_stale_blocks(void **state)
+{
+    struct buf old, text;
+    struct spool *s = open_it();
+
+    (void)state;
+    buf_init(&old, 1 << 20);
+    buf_init(&text, 1 << 20);
+
+    /* A frame behind another one's header. */
+    assert_int_equal(put(s, 1), 1);
+    spool_close(s);
+    file_get(1, SPOOL_FILE_SEGMENT, &old);
+    empty(state_fd, "spool/web");
+    s = open_it();
+    assert_int_equal(put(s, 2), 1);
+    spool_close(s);
+    file_get(1, SPOOL_FILE_SEGMENT, &text);
+    memcpy(old.ptr, text.ptr, SPOOL_HEADER_LEN);
+    file_put(1, SPOOL_FILE_SEGMENT, buf_slice(&old));
+    s = open_it();
+    assert_int_equal(spool_stats(s)->frames, 0);
+    assert_int_equal(next_and_ack(s), 0);
+    spool_close(s);
+
+    /* A whole segment that stood behind another one, and would void what that has. */
+    empty(state_fd, "spool/web");
+    for (uint64_t n = 1; n <= 2; n++) {
+        s = open_it();
+        assert_int_equal(put(s, n), (int64_t)n);
+        spool_close(s);
+    }
+    file_get(2, SPOOL_FILE_SEGMENT, &old);
+    empty(state_fd, "spool/web");
+    s = open_it();
+    for (uint64_t n = 1; n <= 3; n++)
+        assert_int_equal(put(s, n), (int64_t)n);
+    spool_close(s);
+    file_put(2, SPOOL_FILE_SEGMENT, buf_slice(&old));
+    s = open_it();
+    assert_int_equal(spool_stats(s)->moved_aside, 1);
+    for (uint64_t n = 1; n <= 3; n++)
+        assert_int_equal(next_and_ack(s), n);
+    assert_int_equal(next_and_ack(s), 0);
+    assert_int_equal(put(s, 4), 4);
+    assert_int_equal(next_and_ack(s), 4);
+    spool_close(s);
+    buf_done(&old);
+    buf_done(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1798,6 +1850,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_parts, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_marked_when_gone, dir_begin, dir_end),
         cmocka_unit_test_setup_teardown(test_two_threads, dir_begin, dir_end),
+        cmocka_unit_test_setup_teardown(test_stale_blocks, dir_begin, dir_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
