@@ -8,6 +8,7 @@
 #include "keep/letters.h"
 #include "slice.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
