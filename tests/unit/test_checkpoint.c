@@ -1421,6 +1421,11 @@ static int faulty_list(const struct disk *d, int dir, int (*each)(void *user, co
     return fails(d) ? -faulty_of(d)->error : disk_system.list(d, dir, each, user);
 }
 
+static int faulty_size(const struct disk *d, int fd, uint64_t *ret)
+{
+    return fails(d) ? -faulty_of(d)->error : disk_system.size(d, fd, ret);
+}
+
 static int faulty_written(const struct disk *d, int fd, int64_t *ret_ns)
 {
     return fails(d) ? -faulty_of(d)->error : disk_system.written(d, fd, ret_ns);
@@ -1455,6 +1460,7 @@ static const struct disk faulty_disk = {
     .rename = faulty_rename,
     .unlink = faulty_unlink,
     .close = faulty_close,
+    .size = faulty_size,
     .written = faulty_written,
     .set_written = faulty_set_written,
     .list = faulty_list,
