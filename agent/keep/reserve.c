@@ -9,7 +9,7 @@
 
 const char reserve_name[] = "reserve";
 
-static const int reserve_flags = O_WRONLY | O_APPEND | O_NOFOLLOW;
+static const int reserve_flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK; /* no pipe waits */
 
 /* Zeros up to `bytes`. */
 static int fill(const struct disk *disk, int fd, uint64_t bytes)

@@ -423,6 +423,27 @@ static void test_left_half_written(void **state)
     checkpoint_close(c);
 }
 
+/* What is no file is no reserve, and nobody waits for it. */
+static void test_in_the_way(void **state)
+{
+    struct small s = small_disk(64 * MIB);
+    struct checkpoint *c;
+
+    (void)state;
+    assert_int_equal(mkfifoat(dir_fd, reserve_name, 0600), 0);
+    c = begin(&s, 0);
+    (void)join(c);
+    assert_int_equal(commit(c), 0);
+    s.limit = 0;
+    for (uint64_t n = 2; n < COMMITS && note(c, n) == 0; n++)
+        ;
+    assert_int_equal(commit(c), -ENOSPC);
+    s.limit = 64 * MIB;
+    assert_int_equal(commit(c), 0);
+    assert_false(checkpoint_is_dirty(c));
+    checkpoint_close(c);
+}
+
 /* It grows with what a generation will need. */
 static void test_grows(void **state)
 {
@@ -455,15 +476,11 @@ int main(void)
 {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, dir_begin, dir_end)
     const struct CMUnitTest tests[] = {
-        IN_DIR(test_full_for_hours),
-        IN_DIR(test_others_are_faster),
-        IN_DIR(test_nearly_full),
-        IN_DIR(test_restarts),
-        IN_DIR(test_no_inodes),
-        IN_DIR(test_not_made_without_room),
-        IN_DIR(test_without_fallocate),
-        IN_DIR(test_left_half_written),
-        IN_DIR(test_grows),
+        IN_DIR(test_full_for_hours),    IN_DIR(test_others_are_faster),
+        IN_DIR(test_nearly_full),       IN_DIR(test_restarts),
+        IN_DIR(test_no_inodes),         IN_DIR(test_not_made_without_room),
+        IN_DIR(test_without_fallocate), IN_DIR(test_left_half_written),
+        IN_DIR(test_in_the_way),        IN_DIR(test_grows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
