@@ -165,8 +165,8 @@ static void depot_say_full(struct depot *d, int error)
                   d->settings.destination, strerrordesc_np(-error));
 }
 
-/* Makes room as the configuration says; but all the rest does not go for what hardly fits alone, and
- * nothing for what is only on its way to the end. */
+/* Makes room as the configuration says; but all the rest does not go for what hardly fits alone,
+ * and nothing for what is only on its way to the end. */
 static int depot_make_room(struct depot *d, const struct depot_user *u, uint64_t bytes)
 {
     int r = spool_has_room(d->spool, bytes);
