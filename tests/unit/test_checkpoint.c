@@ -1436,11 +1436,6 @@ static int faulty_set_written(const struct disk *d, int fd, int64_t ns)
     return fails(d) ? -faulty_of(d)->error : disk_system.set_written(d, fd, ns);
 }
 
-static int faulty_size(const struct disk *d, int fd, uint64_t *ret)
-{
-    return fails(d) ? -faulty_of(d)->error : disk_system.size(d, fd, ret);
-}
-
 static int faulty_truncate(const struct disk *d, int fd, uint64_t len)
 {
     return fails(d) ? -faulty_of(d)->error : disk_system.truncate(d, fd, len);
@@ -1469,7 +1464,6 @@ static const struct disk faulty_disk = {
     .written = faulty_written,
     .set_written = faulty_set_written,
     .list = faulty_list,
-    .size = faulty_size,
     .truncate = faulty_truncate,
     .free_bytes = faulty_free_bytes,
     .allocate = faulty_allocate,
