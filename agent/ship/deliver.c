@@ -333,13 +333,17 @@ static uint64_t deliver_patience(const struct deliver *d, const struct batch *b,
     if (d->impatient || d->memory.waits || since <= d->pressed_ms ||
         (d->room_wanted && deliver_is_behind(d, b)))
         return MIN(d->settings.patience_ms, (uint64_t)DELIVER_IN_THE_WAY_MS);
+
+    /* Whoever only waits for his turn, at a destination that is well, is sent sooner from here. */
+    if (!gate_is_failing(d->gate) && b->tries == 0)
+        return UINT64_MAX;
     return d->settings.patience_ms;
 }
 
 /* When the batch is to be given up, if it is not delivered until then. */
 static uint64_t deliver_give_up_at(const struct deliver *d, const struct batch *b)
 {
-    uint64_t now = loop_now_ms(d->loop), since;
+    uint64_t now = loop_now_ms(d->loop), since, patience;
 
     if (d->events.give_up == NULL)
         return UINT64_MAX;
@@ -347,7 +351,8 @@ static uint64_t deliver_give_up_at(const struct deliver *d, const struct batch *
     /* Lingering is not waiting; and of a batch that gets on, only what is left counts. */
     since = now - (uint32_t)((uint32_t)now - b->entries[0].since_ms);
     since = MAX(since, CONTAINER_OF(b, struct parcel, batch)->wanted_ms);
-    return MAX(since + deliver_patience(d, b, since), d->give_up_again_ms);
+    patience = deliver_patience(d, b, since);
+    return patience == UINT64_MAX ? patience : MAX(since + patience, d->give_up_again_ms);
 }
 
 /* A batch that nobody takes keeps its place in the row: the oldest goes first, and whoever walks along
