@@ -10,9 +10,9 @@
 #include <stdlib.h>
 
 enum {
-    /* Bytes; left alone, glibc goes up to 32 MiB.  Twice the largest block that comes with each request
-     * (libcurl's, HTTP_SEND_BUFFER): mapping and touching that anew each time costs half of what all
-     * else on a line's way does. */
+    /* Bytes; left alone, glibc goes up to 32 MiB.  Twice the largest block that comes with each
+     * request (libcurl's, HTTP_SEND_BUFFER): mapping and touching that anew each time costs half of
+     * what all else on a line's way does. */
     THRIFT_MAPPED = 1024 * 1024,
     /* What stays at the heap's end; at glibc's 128 KiB the same block would come and go there. */
     THRIFT_KEPT = 1024 * 1024,

@@ -2,8 +2,8 @@
  *
  *     00000000000000000042 QRSTUVWXYZ123456789abcdefg…789abcdefghijk 00000000000000000042
  *
- * The number stands at both ends, and the text between them begins elsewhere for each number: so what
- * was cut, or put together of two halves, is none of them. */
+ * The number stands at both ends, and the text between them begins elsewhere for each number: so
+ * what was cut, or put together of two halves, is none of them. */
 #ifndef NUMBERED_H
 #define NUMBERED_H
 

@@ -1,10 +1,10 @@
-/* roll -- appends numbered lines to a log at an even rate, and rotates it, until it is told to stop.
+/* roll -- appends numbered lines to a log at an even rate, and rotates it, until told to stop.
  *
  *     roll FILE LINES_PER_SECOND LINE_BYTES ROTATE_BYTES KEEP [LINES]
  *
- * The lines are those of numbered.h, from 1.  A hundred times a second all that are due are written at
- * once; a moment is counted from the start, so delays do not add up.  LINES_PER_SECOND 0: as fast as
- * it goes.  When ROTATE_BYTES are reached (0: never), FILE.1 becomes FILE.2 and so on, FILE becomes
+ * The lines are those of numbered.h, from 1.  A hundred times a second all that are due are written
+ * at once; a moment is counted from the start, so delays do not add up.  LINES_PER_SECOND 0: as fast
+ * as it goes.  When ROTATE_BYTES are reached (0: never), FILE.1 becomes FILE.2 and so on, FILE becomes
  * FILE.1, and what would be FILE.(KEEP + 1) is deleted.
  *
  * Ends after LINES, or at SIGTERM, and prints how many lines were written. */

@@ -17,7 +17,7 @@
  * With --numbered each line starts with a number of its own, in decimal, from 1; then /stats also
  * tells how many different ones came ("distinct"), how many came again ("repeated"), and the first
  * that is missing between the lowest and the highest (0: none is).  With --lines BYTES they are those
- * of numbered.h, BYTES long with their newline, and each is compared: "torn" counts what is not one of
+ * of numbered.h, BYTES long with their newline, and each is compared: "torn" counts what is none of
  * them. */
 #include "base64.h"
 #include "list.h"
