@@ -79,6 +79,7 @@ struct story {
     struct random random;
     uint64_t seed;
     bool verbose, faulty;
+    bool full;  /* the disk is: for a while */
     bool large; /* source 0 has a very long name, so that the journal grows fast */
     bool wide;  /* records are long, so that the spool's segments are soon full */
     bool spools;

@@ -158,7 +158,7 @@ static void try_spool(struct trial *t)
 }
 
 /* What an agent does next: it writes what it has learned, and tidies up. */
-static void go_on(struct trial *t)
+static void go_on(struct trial *t, bool full)
 {
     struct story *s = t->story;
     uint64_t serial;
@@ -176,7 +176,7 @@ static void go_on(struct trial *t)
         spool_job_run(t->spool);
         r = spool_job_end(t->spool, &serial);
     }
-    if (r < 0)
+    if (r < 0 && !(full && r == -ENOSPC))
         story_violation(s, "what was learned cannot be written: %s", strerror(-r));
 }
 
@@ -201,22 +201,29 @@ static void try_start(struct story *s, struct crashdisk *d, enum floor floor, bo
                       .crash_at = again ? random_below(&s->random, 16) : UINT64_MAX};
     const struct disk *disk = crashdisk_disk(d);
     struct checkpoint_report report;
+    bool full = s->full;
     int r;
 
+    /* Some day there is room again. */
+    if (full && chance(s, 50)) {
+        crashdisk_limit(d, UINT64_MAX);
+        full = false;
+    }
     s->starts++;
     crashdisk_watch(d, trial_before, &t);
     t.checkpoint_fd = r = state_room(disk, CRASHDISK_ROOT, "checkpoint");
     if (r >= 0)
         r = checkpoint_open(disk, t.checkpoint_fd, &t.checkpoint, &report);
-    if (r < 0 || report.error < 0)
+    if (r < 0 || (report.error < 0 && !(full && report.error == -ENOSPC)))
         story_violation(s, "a start is refused: %s", strerror(r < 0 ? -r : -report.error));
     model_check_report(s, t.checkpoint, &report);
-    check_generations(s, disk, t.checkpoint_fd);
+    if (!full) /* or the one that was there goes on */
+        check_generations(s, disk, t.checkpoint_fd);
     model_check_checkpoint(s, t.checkpoint, floor, false);
     if (s->spools)
         try_spool(&t);
     if (again)
-        go_on(&t);
+        go_on(&t, full);
     spool_close(t.spool);
     checkpoint_close(t.checkpoint);
     (void)disk->close(disk, t.checkpoint_fd);
@@ -857,6 +864,18 @@ static bool is_haunted(const struct story *s)
     return false;
 }
 
+/* Others fill the disk, or make room again. */
+static void step_full(struct story *s)
+{
+    uint64_t more = random_below(&s->random, 4) == 0 ? 0 : random_below(&s->random, 2000);
+
+    if (!s->faulty)
+        return;
+    s->full = !s->full;
+    story_tell(s, s->full ? "full but for %" PRIu64 " bytes" : "not full any more", more);
+    crashdisk_limit(s->disk, s->full ? crashdisk_used(s->disk) + more : UINT64_MAX);
+}
+
 static void step_kill(struct story *s)
 {
     bool twice = crashdisk_failed(s->disk) - s->failed_before > 1;
@@ -932,9 +951,10 @@ static const struct step {
     void (*take)(struct story *s);
     unsigned weight;
 } steps[] = {
-    {step_join, 10}, {step_note, 20}, {step_rename, 5}, {step_leave, 3},  {step_write, 25},
-    {step_job, 20},  {step_kill, 3},  {step_crash, 3},  {step_fault, 10}, {step_complete, 2},
-    {step_flush, 3}, {step_put, 30},  {step_drain, 12}, {step_ack, 12},   {step_tidy, 15},
+    {step_join, 10},  {step_note, 20},    {step_rename, 5}, {step_leave, 3},
+    {step_write, 25}, {step_job, 20},     {step_kill, 3},   {step_crash, 3},
+    {step_fault, 10}, {step_complete, 2}, {step_flush, 3},  {step_full, 3},
+    {step_put, 30},   {step_drain, 12},   {step_ack, 12},   {step_tidy, 15},
 };
 
 static void take_step(struct story *s)
