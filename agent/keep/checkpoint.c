@@ -902,7 +902,7 @@ static void all_is_said(struct checkpoint *c)
 static int go_on_in_kept(struct checkpoint *c, uint64_t store)
 {
     char name[CHECKPOINT_NAME_LEN];
-    int fd;
+    int fd, r;
 
     if (c->kept == 0 || c->kept_bytes == 0 || c->kept + 1 != c->generation)
         return -ENOENT;
@@ -910,6 +910,15 @@ static int go_on_in_kept(struct checkpoint *c, uint64_t store)
     fd = c->disk->open(c->disk, c->dir_fd, name, O_WRONLY | O_APPEND | O_NOFOLLOW, 0);
     if (fd < 0)
         return fd;
+
+    /* Who wrote it may have been killed before any of it was durable, its name included. */
+    r = c->disk->sync(c->disk, fd);
+    if (r == 0)
+        r = c->disk->sync_dir(c->disk, c->dir_fd);
+    if (r < 0) {
+        (void)c->disk->close(c->disk, fd);
+        return r;
+    }
     c->store = store;
     adopt_journal(c, fd, c->kept, c->kept_bytes);
     c->kept = 0;
