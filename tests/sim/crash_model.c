@@ -106,7 +106,7 @@ static void check_name(struct story *s, size_t i, const struct said *floor,
     char path[PATH_MAX], other[PATH_MAX];
     struct slice name = checkpoint_path(slot, path);
 
-    for (unsigned version = s->sources[i].noted.version;; version--) {
+    for (unsigned version = s->sources[i].version_max;; version--) {
         size_t len = model_path(s, other, i, version);
 
         if (slice_equal(name, (struct slice){other, len}))

@@ -43,6 +43,7 @@ struct said {
 struct source {
     struct said noted, written, durable, begun; /* begun: written before the job began */
     uint64_t reach;                             /* no place can be beyond */
+    unsigned version_max;                       /* that it was ever called by */
     int64_t born_ns;                            /* when it joined */
     bool busy;                                  /* some of its lines are being put */
     bool delivered[MODEL_LINES];                /* or not ours to deliver */

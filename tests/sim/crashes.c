@@ -125,11 +125,12 @@ static void read_all(struct story *s, struct spool *spool, bool adopt, bool foun
 }
 
 /* What a crash has garbled may be called damage; but nothing is missing, and nothing of others' there.
- * (A segment that could neither be put nor taken away has a number that another crash may take.) */
+ * (A segment that could neither be put nor taken away has a number that another crash may take; and on a
+ * full disk one leaves though its acknowledgements could not be written.) */
 static void check_stats(struct story *s, const struct spool_stats *stats)
 {
-    if ((stats->missing > 0 && crashdisk_failed(s->disk) == 0) || stats->lost_end ||
-        stats->lost_records > 0 || stats->foreign > 0 || stats->newer > 0)
+    if ((stats->missing > 0 && !s->faulty) || stats->lost_end || stats->lost_records > 0 ||
+        stats->foreign > 0 || stats->newer > 0)
         story_violation(s,
                         "the spool says: %" PRIu32 " missing, %" PRIu64 " records lost%s, %" PRIu32
                         " foreign, %" PRIu32 " newer",
@@ -557,7 +558,9 @@ static void step_rename(struct story *s)
     if (source == NULL)
         return;
     i = number_of(s, source);
-    len = model_path(s, path, i, ++source->noted.version);
+    source->noted.version++;
+    source->version_max = MAX(source->version_max, source->noted.version);
+    len = model_path(s, path, i, source->noted.version);
     story_tell(s, "rename %zu to %u", i, source->noted.version);
     MUST(checkpoint_describe(s->checkpoint, source->slot, (struct slice){path, len},
                              checkpoint_id(source->slot)) == 0);
@@ -926,6 +929,8 @@ static void step_outgrow(struct story *s)
     s->news_ns = INT64_MAX;
     for (int n = 0; n < LARGE_TIMES && r == 0; n++) {
         size_t len = model_path(s, path, 0, ++source->noted.version);
+
+        source->version_max = MAX(source->version_max, source->noted.version);
 
         MUST(checkpoint_describe(s->checkpoint, source->slot, (struct slice){path, len}, &id) == 0);
         r = checkpoint_write(s->checkpoint);
