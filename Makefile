@@ -38,7 +38,8 @@ unit  := arena backoff base64 batch budget buf checkpoint config crc32c dead del
          patience pattern proxy recipe record reserve retry_after rooms sigv4 slice source \
          spool squeeze steady summary template thrift typed unpack utf8 when window zone
 tools := parse_lines
-sim   := crashes histories
+sim   := crashes histories nth
+wrapped := malloc calloc realloc reallocarray strdup strndup mmap mremap
 fuzz  := answer checkpoint config dead encoding import java java_regex json mill parse pattern \
          split spool unpack when
 bench := evil floor mill pace roll sink spool
@@ -141,6 +142,11 @@ $(BUILD)/sim/crashes: $(BUILD)/tests/sim/crashes.o $(BUILD)/tests/sim/crash_mode
                       $(BUILD)/tests/sim/crashdisk.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)
 	@$(LINK) -Wl,--wrap=clock_gettime -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
+
+# Every call of ours that asks for memory goes through the program.
+$(BUILD)/sim/nth: $(BUILD)/tests/sim/nth.o $(BUILD)/tests/sim/world.o $(BUILD)/libkinetail.a
+	@mkdir -p $(@D)
+	@$(LINK) $(wrapped:%=-Wl,--wrap=%) -o $@ $^ $(KT_LDLIBS) $(LDLIBS)
 
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libkinetail.a
 	@mkdir -p $(@D)

@@ -55,6 +55,9 @@ struct sim_world {
     struct state state;
     struct lane *lane; /* NULL: the agent is not running */
     bool keep;         /* the directory stays */
+    const struct disk *disk;
+    bool rough;    /* what the agent stands on may fail: so may a start, and its last word */
+    int last_word; /* what sim_stop's came to: 0 or -errno */
 };
 
 /* One flow: its globs below DIR/log/, a space between two; and its other settings. */
@@ -76,6 +79,7 @@ bool sim_has_faults(const struct sim_world *w);
 /* Starts the agent; stops it in order; or ends it as kill -9 would, with requests on their way that
  * may still arrive. */
 void sim_start(struct sim_world *w);
+int sim_try_start(struct sim_world *w); /* errors: lane_new's, state_open's */
 void sim_stop(struct sim_world *w);
 void sim_kill(struct sim_world *w);
 
