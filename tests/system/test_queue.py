@@ -67,6 +67,8 @@ def segments(agent, kind="log"):
 def contents(agent):
     found = {}
     for path in sorted(agent.state_dir.rglob("*")):
+        if "checkpoint" in path.parts and agent.process is not None:
+            continue                            # a running agent writes there when it likes
         if path.is_file():
             stat = path.stat()
             found[str(path)] = (hashlib.sha256(path.read_bytes()).hexdigest(), stat.st_mtime_ns)
