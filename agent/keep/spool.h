@@ -45,7 +45,7 @@
  * may append to an .ack (the queue command, beside a running agent): it is looked at again before each
  * frame.
  *
- * Threads: one lane; only spool_add_record and spool_job_run may run elsewhere, between
+ * Threads: one lane; only spool_add_*, spool_job_run may run elsewhere, between
  * spool_job_begin and spool_job_end.  Blocks: spool_open, spool_facts and spool_job_run; spool_read
  * as long as a read from disk does.  Errors: 0 or -errno. */
 #ifndef SPOOL_H
@@ -136,9 +136,6 @@ int spool_has_room(struct spool *s, uint64_t bytes);
 int spool_frame_begin(struct spool *s, int64_t wall_ms, const struct spool_source *sources,
                       size_t source_count, struct slice facts);
 
-/* Gives up a frame that was begun. */
-void spool_frame_cancel(struct spool *s);
-
 /* Acknowledges a frame that was given out in this run: it is done.  Written by spool_write_acks, made
  * durable by the next job.  Any other serial is passed over. */
 void spool_ack(struct spool *s, uint64_t serial);
@@ -160,12 +157,14 @@ bool spool_wants_job(const struct spool *s);
 
 /* The work that blocks: begin and end on the lane, the rest on any thread in between.  A job writes
  * and syncs the frame that was begun, if there is one, syncs acknowledgements, and unlinks what is
- * done.  spool_add_record: -EMSGSIZE, -ENOMEM; the frame is then not written, and job_end says so.
+ * done.  spool_add_record: -EMSGSIZE, -ENOMEM; the frame is then not written, and job_end says so, as
+ * after spool_add_failed: the caller has no record to add.
  * spool_job_end: *ret_serial is the durable frame's, 0 if there was none or it failed: then the
  * errors of open(2), write(2), fdatasync(2) in writing it.  What failed in tidying up is tried again
  * by the next job, and seen in stats.error. */
 void spool_job_begin(struct spool *s);
 int spool_add_record(struct spool *s, const struct spool_record *r);
+void spool_add_failed(struct spool *s, int error);
 void spool_job_run(struct spool *s);
 int spool_job_end(struct spool *s, uint64_t *ret_serial);
 

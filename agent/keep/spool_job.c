@@ -60,10 +60,10 @@ int spool_frame_begin(struct spool *s, int64_t wall_ms, const struct spool_sourc
     return 0;
 }
 
-void spool_frame_cancel(struct spool *s)
+void spool_add_failed(struct spool *s, int error)
 {
-    assert(!s->job.runs || !s->job.has_frame);
-    forget_frame(s);
+    assert(s->job.has_frame && error < 0);
+    s->job.add_result = error;
 }
 
 int spool_add_record(struct spool *s, const struct spool_record *r)

@@ -292,7 +292,7 @@ static void depot_job_run(struct scribe_job *j)
 
         r = batch_record(b, i, &d->record, &record.data, &record.key);
         if (r < 0)
-            spool_frame_cancel(d->spool); /* job_end says so */
+            spool_add_failed(d->spool, r); /* job_end says so */
         else
             r = spool_add_record(d->spool, &record);
     }
