@@ -10,6 +10,7 @@
 #include "ship/service.h"
 #include "ship/summary.h"
 
+#include <errno.h>
 #include <string.h>
 
 int destination_open(const struct config *config, const struct config_flow *flow,
@@ -44,7 +45,16 @@ int destination_open(const struct config *config, const struct config_flow *flow
     if (r == 0 && place->service == &kinesis_service)
         r = summary_new(place->loop, place->random, place->client, &summary, &d.summary);
     if (r < 0) {
-        log_error("destination %s: %s", d.name, strerrordesc_np(-r));
+        /* What lies under our names in state_dir is not what we put there. */
+        if (r == -ENOTDIR || r == -ELOOP)
+            log_error(
+                "destination %s: its directory, or one on the way to it, in spool/ or dead/ of "
+                "state_dir is a file or a link; put a directory there",
+                d.name);
+        else
+            log_error(
+                "destination %s: its spool or its dead letters in state_dir cannot be opened: %s",
+                d.name, strerrordesc_np(-r));
         destination_close(&d);
         return r;
     }
