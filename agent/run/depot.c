@@ -156,6 +156,11 @@ static void depot_say_full(struct depot *d, int error)
         log_warn("spool of %s: full (spool.limit, %" PRIu64 " bytes); nothing is lost, what waits "
                  "stays in memory and in the files, reading stops",
                  d->settings.destination, d->settings.limit_bytes);
+    else if (error == -ENOSPC && d->settings.min_free_bytes == 0)
+        log_warn(
+            "spool of %s: its file system is full; nothing is lost, what waits stays in memory "
+            "and in the files",
+            d->settings.destination);
     else if (error == -ENOSPC)
         log_warn("spool of %s: less than spool.min_free (%" PRIu64 " bytes) would stay free on its "
                  "file system; nothing is lost, what waits stays in memory and in the files",
