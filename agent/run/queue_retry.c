@@ -359,7 +359,9 @@ static int say_agent_runs(struct queue_command *c, pid_t owner)
     int r = 0;
 
     if (!c->json)
-        printf("an agent (process %d) runs on '%s': it sends what is in the spool by itself\n",
+        printf("an agent (process %d) runs on '%s': nothing is done here, it sends what is in its "
+               "spools "
+               "by itself; or says at its start why not\n",
                (int)owner, queue_show_name(c, c->state_dir));
     else if ((r = queue_json_begin(c)) == 0 &&
              (r = queue_json_text(&c->line, "destination", slice_of(c->directory))) == 0 &&
