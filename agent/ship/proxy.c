@@ -94,7 +94,9 @@ static const char *take_apart(const char *url, struct proxy_parts *ret)
         find_char(rest, '#') >= 0)
         return "has something behind its host and port; end it there, and write %2F for a / in a "
                "password";
-    at = rest.len > 0 && rest.ptr[0] == '[' ? find_char(rest, ']') : find_char(rest, ':') - 1;
+    if (rest.len == 0 || rest.ptr[0] == ':')
+        return form;
+    at = rest.ptr[0] == '[' ? find_char(rest, ']') : find_char(rest, ':') - 1;
     if (at < 0 || (size_t)at + 1 >= rest.len || rest.ptr[at + 1] != ':')
         return "has no port; programs do not agree on one, write it as in http://HOST:3128";
     ret->host = slice_first(rest, (size_t)at + 1);
