@@ -36,7 +36,7 @@ MUTANTS = [
     Mutant(CHECKPOINT, "    if (getrandom(&store, sizeof store, GRND_NONBLOCK) == (ssize_t)sizeof store && store != 0)\n",
            "    if (last != 0)\n        return last;\n"
            "    if (getrandom(&store, sizeof store, GRND_NONBLOCK) == (ssize_t)sizeof store && store != 0)\n",
-           "a generation that is begun twice has one seed: stale blocks of the first pass for its facts"),
+           "a generation that is begun twice has one seed: stale blocks of the first pass for its facts", ("checkpoint",)),
     Mutant(CHECKPOINT, "    return x < y ? 1 : x > y ? -1 : 0; /* newest first */", "    return x < y ? -1 : x > y ? 1 : 0;",
            "the oldest generation is read"),
 

@@ -942,7 +942,7 @@ static void step_outgrow(struct story *s)
     crashdisk_watch(s->disk, story_before, s);
     if (chance(s, 50))
         crashdisk_fault(s->disk,
-                        (struct crashdisk_fault){random_below(&s->random, 5),
+                        (struct crashdisk_fault){random_below(&s->random, 10),
                                                  1 + random_below(&s->random, 3), EIO},
                         1);
     step_job(s);

@@ -877,6 +877,30 @@ static void test_garbage(void **state)
     buf_done(&text);
 }
 
+/* A generation whose name a crash took is begun again: what the first one said must not hold in it. */
+static void test_begun_twice(void **state)
+{
+    struct checkpoint_report report;
+    struct buf first, second;
+
+    (void)state;
+    buf_init(&first, 1 << 16);
+    buf_init(&second, 1 << 16);
+    make_small(&first);
+    dir_empty();
+    file_put(1, buf_slice(&first));
+    checkpoint_close(reopen(NULL, &report));
+    file_get(2, &first);
+    assert_int_equal(unlinkat(dir_fd, name_of(2), 0), 0);
+    checkpoint_close(reopen(NULL, &report));
+    file_get(2, &second);
+    assert_memory_equal(first.ptr, second.ptr, strlen("kinetail-checkpoint 1 "));
+    assert_memory_not_equal(first.ptr, second.ptr,
+                            strlen("kinetail-checkpoint 1 0123456789abcdef"));
+    buf_done(&first);
+    buf_done(&second);
+}
+
 /* A generation that somebody has copied to another one's name is none. */
 static void test_wrong_name(void **state)
 {
@@ -1745,6 +1769,7 @@ int main(void)
         IN_DIR(test_partial),
         IN_DIR(test_stale_blocks),
         IN_DIR(test_garbage),
+        IN_DIR(test_begun_twice),
         IN_DIR(test_wrong_name),
         IN_DIR(test_newer_format),
         IN_DIR(test_places_as_text),
