@@ -43,8 +43,10 @@ static const uint32_t ACK_PART = UINT32_C(1) << 31;
 /* Numbers go up to fifteen digits, so that the one after the last still has its sixteen. */
 static const uint64_t number_max = UINT64_C(999999999999999);
 
-static const char segment_magic[] = "KTSPOOL1", frame_magic[] = "KTFR",
-                  footer_magic[] = "KTEND\0\0";
+/* Bytes, and no texts: there is no zero behind them. */
+static const char segment_magic[8] = {'K', 'T', 'S', 'P', 'O', 'O', 'L', '1'};
+static const char frame_magic[4] = {'K', 'T', 'F', 'R'};
+static const char footer_magic[8] = {'K', 'T', 'E', 'N', 'D'};
 
 /* --- integers --- */
 

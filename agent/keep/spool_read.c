@@ -435,7 +435,7 @@ void spool_rest(struct spool *s)
  * durable before its facts count. */
 static int sync_last(struct spool *s)
 {
-    int fd, r;
+    int fd = -1, r;
 
     if (s->read_only || s->tail_known)
         return 0;

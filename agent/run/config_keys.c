@@ -109,7 +109,7 @@ static const struct config_key global_keys[] = {
     {"lanes", CONFIG_COUNT, AT(lanes), "1", 1, LANES_MAX, .meaning = "threads that ship logs"},
     {"drain_timeout", CONFIG_TIME, AT(drain_timeout_ms), "10s", 0, 60 * MINUTE,
      .meaning = "how long a stop may wait for answers that are still out"},
-    {"memory_limit", CONFIG_BYTES, AT(memory_limit), "64MiB", 32 * 1024 * KIB, UINT64_C(1) << 40,
+    {"memory_limit", CONFIG_BYTES, AT(memory_limit), "64MiB", 36 * 1024 * KIB, UINT64_C(1) << 40,
      .meaning =
          "memory for all flows together; when it is taken, what waits goes to the spool, and "
          "reading waits"},

@@ -13,6 +13,22 @@
 #include <errno.h>
 #include <string.h>
 
+/* What stands in the spool's place is no reason not to deliver. */
+static int destination_new_depot(const struct depot_settings *settings,
+                                 const struct depot_place *place, struct depot **ret)
+{
+    int r = depot_new(settings, place, ret);
+
+    if (r == 0 || r == -ENOMEM)
+        return r;
+    log_error(
+        "spool of %s: cannot be used: %s; delivery goes on without it, and what must wait waits in "
+        "memory and in the files; put state_dir/spool in order and start again",
+        settings->destination, strerrordesc_np(-r));
+    *ret = NULL;
+    return 0;
+}
+
 int destination_open(const struct config *config, const struct config_flow *flow,
                      const struct depot_place *place, struct destination *ret)
 {
@@ -41,7 +57,7 @@ int destination_open(const struct config *config, const struct config_flow *flow
     depot.gate = d.gate;
     depot.morgue = d.morgue;
     if (r == 0 && settings.limit_bytes > 0)
-        r = depot_new(&settings, &depot, &d.depot);
+        r = destination_new_depot(&settings, &depot, &d.depot);
     if (r == 0 && place->service == &kinesis_service)
         r = summary_new(place->loop, place->random, place->client, &summary, &d.summary);
     if (r < 0) {

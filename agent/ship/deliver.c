@@ -481,7 +481,7 @@ static void deliver_refused(struct deliver *d, struct batch *b, const struct cli
     b->part = 1;
     if (deliver_is_condemned(d, first, known || gate_has_witness(d->gate)) &&
         d->events.bury(d->events.user, b, 0, a->code, a->message)) {
-        gate_say_refused(d->gate, &d->user, a, "the record is kept as a dead letter");
+        gate_say_buried(d->gate, &d->user, a);
         d->stats.records_refused++;
         d->outcomes[0] = OUTCOME_BURIED;
         (void)batch_judge(b, d->outcomes, deliver_settle, d);

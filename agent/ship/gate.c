@@ -48,7 +48,7 @@ struct gate {
     uint64_t body_max;  /* bytes */
     uint32_t body_good; /* good answers since it changed */
 
-    struct log_limit trouble[ARRAY_LEN(backoff_by_class)], refused_said;
+    struct log_limit trouble[ARRAY_LEN(backoff_by_class)], refused_said, buried_said;
     bool trouble_said; /* and not taken back yet */
 
     struct loop_turn turn;
@@ -209,6 +209,17 @@ void gate_say_refused(struct gate *g, const struct gate_user *u, const struct cl
                   u->flow, g->stream, g->url, SLICE_ARG(a->code), SLICE_ARG(a->message),
                   aws_error_advice(g->service, a->code, a->message, a->class), fate, held,
                   a->request_id.len > 0 ? "; request id " : "", SLICE_ARG(a->request_id));
+}
+
+void gate_say_buried(struct gate *g, const struct gate_user *u, const struct client_answer *a)
+{
+    uint64_t held;
+
+    if (log_limit_pass(&g->buried_said, loop_now_ms(g->loop), GATE_SAY_EVERY_MS, &held))
+        log_error("flow %s: stream '%s': a record is refused for good: %.*s: %.*s; it is kept as a "
+                  "dead letter (kinetail queue show --dead), all others are delivered; %" PRIu64
+                  " more in the last minute",
+                  u->flow, g->stream, SLICE_ARG(a->code), SLICE_ARG(a->message), held);
 }
 
 /* --- what is known --- */

@@ -79,6 +79,9 @@ void gate_too_large(struct gate *g, uint64_t body_len);
 void gate_say_refused(struct gate *g, const struct gate_user *u, const struct client_answer *a,
                       const char *fate);
 
+/* Says that a record was refused for good and is a dead letter now, once a minute. */
+void gate_say_buried(struct gate *g, const struct gate_user *u, const struct client_answer *a);
+
 /* For status: requests in flight that are allowed now, and since when it fails (0: it does not). */
 uint32_t gate_window(const struct gate *g);
 uint64_t gate_failing_since_ms(const struct gate *g);

@@ -235,7 +235,7 @@ def test_a_start_with_20_gb_in_the_spool(logs, agent, endpoint, quill, oracle):
 
     # An outage, so that the checkpoint knows of all frames, as it would.
     endpoint.fault("error", status=503)
-    agent.configure(flow(logs / "*.log", records=100), memory_limit="32MiB",
+    agent.configure(flow(logs / "*.log", records=100), memory_limit="36MiB",
                     spool={**SPOOL, "limit": "30GiB"}).start()
     quill(logs / "app.log").write(500)
     eventually(lambda: spooled(agent) > (56 + len(payload.data)) * 2 + 60_000,

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from harness import PATIENCE, flow, have, logrotate
+from harness import PATIENCE, eventually, flow, have, logrotate
 from oracle import ranges
 
 RATE = 20000
@@ -87,6 +87,7 @@ def test_copytruncate_while_lines_are_written(place, logs, agent, oracle, writer
     log = logs / "app.log"
     agent.configure(flow(logs / "*.log")).start()
     w = writer(log, rate=RATE, reopen="never", block=0)
+    eventually(log.exists, what="the log")
     windows = []
     for _ in range(ROTATIONS):
         time.sleep(PAUSE)
