@@ -402,6 +402,8 @@ static void detach(struct follower *f, struct name *n)
 
 static void complain(struct follower *f, struct name *n, const char *path, int error)
 {
+    if (error == -ENOMEM)
+        roster_look_again(f->roster);
     if (n->said == -error)
         return;
     n->said = (int16_t)-error;
@@ -448,8 +450,8 @@ static void complain(struct follower *f, struct name *n, const char *path, int e
             follower_flow(f), path, strerrordesc_np(-error));
         break;
     default:
-        log_error("flow %s: '%s': cannot be read: %s; trying again in a minute", follower_flow(f),
-                  path, strerrordesc_np(-error));
+        log_error("flow %s: '%s': cannot be read: %s; trying again in a %s", follower_flow(f), path,
+                  strerrordesc_np(-error), error == -ENOMEM ? "second" : "minute");
     }
 }
 

@@ -71,8 +71,9 @@ struct source *resting_wake(struct follower *f, struct name *n)
     if (r == 0)
         r = follower_add(f, &id, at, path, -1, slot, &s);
     if (r < 0) {
-        log_error("flow %s: '%s': %s; trying again in a minute", follower_flow(f), n->text,
+        log_error("flow %s: '%s': %s; trying again in a second", follower_flow(f), n->text,
                   strerrordesc_np(-r));
+        roster_look_again(f->roster);
         return NULL;
     }
     resting_leave(f, n);

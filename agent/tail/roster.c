@@ -16,6 +16,7 @@ enum {
     ROSTER_POLL_MS = 1000,        /* where inotify is blind … */
     ROSTER_POLL_NAMES = 5000,     /* … for each so many names */
     ROSTER_GLANCE_MS = 60 * 1000, /* everywhere, for what nobody thought of … */
+    ROSTER_AGAIN_MS = 1000,       /* … and after there was no memory */
     ROSTER_GLANCE_NAMES = 20000,  /* … for each so many names: a glance costs some 3 us a name */
     ROSTER_PEEK_MS = 60 * 1000,   /* how long a link that leads nowhere is looked at */
     ROSTER_ON_ITS_WAY_S = 2,      /* an event may be in the queue for so long */
@@ -260,6 +261,16 @@ void roster_set_timer(struct roster *r)
     if (!r->starting)
         loop_timer_set(r->loop, &r->timer,
                        poll ? MIN(r->next_poll_ms, r->next_glance_ms) : r->next_glance_ms);
+}
+
+void roster_look_again(struct roster *r)
+{
+    uint64_t soon_ms = loop_now_ms(r->loop) + stretched_ms(r, ROSTER_AGAIN_MS, ROSTER_GLANCE_NAMES);
+
+    if (soon_ms >= r->next_glance_ms)
+        return;
+    r->next_glance_ms = soon_ms;
+    roster_set_timer(r);
 }
 
 static void roster_tick(struct loop_timer *t)

@@ -96,6 +96,10 @@ void roster_start(struct roster *r);
 /* Looks at a name once more, in the next turn. */
 void roster_look(struct roster *r, struct name *n);
 
+/* There was no memory for something that was found: looks everywhere again in a second, before the
+ * file may have been rotated out of sight or deleted. */
+void roster_look_again(struct roster *r);
+
 /* A look has found news of a resting file.  If no event had told of them, and none can be on its way,
  * the directory will be looked at more often. */
 void roster_found(struct roster *r, struct name *n, int64_t modified_ns);

@@ -362,6 +362,13 @@ static char *dir_find_real(const struct roster_dir *parent, int fd, const char *
     return path;
 }
 
+static void dir_say_memory(struct roster_dir *d, const char *text)
+{
+    log_error("flow %s: '%s/%s': out of memory; trying again in a second", d->roster->settings.flow,
+              d->path, text);
+    roster_look_again(d->roster);
+}
+
 /* Sees whether the subdirectory `text` is there and meant, and what became of it. */
 static void dir_visit_child(struct roster_dir *d, int fd, const char *text)
 {
@@ -386,10 +393,16 @@ static void dir_visit_child(struct roster_dir *d, int fd, const char *text)
     }
     if (child != NULL)
         dir_drop(child); /* another one is called so now */
-    if (d->depth >= ROSTER_DEPTH_MAX || glob_enter(r->glob, d->states, text, &states) < 0 ||
-        states == NULL)
+    if (d->depth >= ROSTER_DEPTH_MAX)
+        return;
+    if (glob_enter(r->glob, d->states, text, &states) < 0) {
+        dir_say_memory(d, text);
+        return;
+    }
+    if (states == NULL)
         return;
     if (dir_new(r, d, text, states, &child) < 0) {
+        dir_say_memory(d, text);
         free(states);
         return;
     }
@@ -412,7 +425,6 @@ static void dir_meet_stray(struct roster_dir *d, const char *text)
 /* A name is there: remembers it, to be looked at when the listing is over. */
 static void dir_meet_name(struct roster_dir *d, const char *text)
 {
-    struct roster *r = d->roster;
     struct name *n = name_find(d, text);
 
     if (n == NULL && !name_is_meant(d, text)) {
@@ -422,8 +434,7 @@ static void dir_meet_name(struct roster_dir *d, const char *text)
     if (n == NULL)
         n = name_need(d, text);
     if (n == NULL)
-        log_error("flow %s: '%s/%s': out of memory; trying again in a minute", r->settings.flow,
-                  d->path, text);
+        dir_say_memory(d, text);
     else
         n->listed = true;
 }
