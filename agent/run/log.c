@@ -31,6 +31,9 @@ static size_t make_harmless(struct slice text, char to[PIPE_BUF])
     if (escape_append(&out, text) == 0) {
         len = utf8_cut(buf_slice(&out), PIPE_BUF - 1);
         memcpy(to, out.ptr, len);
+    } else { /* no memory, which is just what is to be said */
+        for (; len < text.len && len < PIPE_BUF - 1; len++)
+            to[len] = text.ptr[len] >= ' ' && text.ptr[len] <= '~' ? text.ptr[len] : '?';
     }
     buf_done(&out);
     return len;
