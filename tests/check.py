@@ -149,9 +149,20 @@ def run_crashes(count, build, number, label="", timeout=1800):
     count.add(int(not bad), int(bool(bad)))
 
 
+def run_nth(count, build, label=""):
+    """One story, with each of the agent's calls failing once."""
+    started = time.monotonic()
+    status, output = run([f"./{build}/sim/nth"])
+    told = re.search(r"^(\d+ stories .*), 0 crashes, 0 lost$", output, re.M)
+    bad = status != 0 or told is None
+    report(f"sim {label}nth, {told.group(1) if told else 'none'}", started, int(not bad), int(bad), output)
+    count.add(int(not bad), int(bad))
+
+
 def step_sim(count, options):
     run_mixes(count, BUILD, HISTORIES)
     run_crashes(count, BUILD, CRASHES)
+    run_nth(count, BUILD)
 
 
 def step_soak(count, options):

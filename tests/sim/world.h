@@ -56,8 +56,7 @@ struct sim_world {
     struct lane *lane; /* NULL: the agent is not running */
     bool keep;         /* the directory stays */
     const struct disk *disk;
-    bool rough;    /* what the agent stands on may fail: so may a start, and its last word */
-    int last_word; /* what sim_stop's came to: 0 or -errno */
+    bool rough; /* what the agent stands on may fail: so may a start, and its last word */
 };
 
 /* One flow: its globs below DIR/log/, a space between two; and its other settings. */
