@@ -13,13 +13,14 @@
 #include <errno.h>
 #include <string.h>
 
-/* What stands in the spool's place is no reason not to deliver. */
+/* What stands in the spool's place is no reason not to deliver.  A disk that fails is: the next start
+ * tries again, and meanwhile nothing is read that could find no place. */
 static int destination_new_depot(const struct depot_settings *settings,
                                  const struct depot_place *place, struct depot **ret)
 {
     int r = depot_new(settings, place, ret);
 
-    if (r == 0 || r == -ENOMEM)
+    if (r != -ENOTDIR && r != -ELOOP)
         return r;
     log_error(
         "spool of %s: cannot be used: %s; delivery goes on without it, and what must wait waits in "
