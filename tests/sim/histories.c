@@ -182,8 +182,19 @@ static void shrink(struct options *o, uint64_t seed, struct step steps[STEPS], e
     }
 }
 
+/* The clock, the network and the service are ours, but births and events are the kernel's, whose clock
+ * goes on while a busy machine makes us wait.  What is well whenever it is told again is said and
+ * counted; more than one in a run is bad. */
+static bool is_well_again(const struct options *o, uint64_t seed, const struct step steps[STEPS])
+{
+    for (int i = 0; i < 4; i++)
+        if (tell_apart(o, seed, steps) != VERDICT_WELL)
+            return false;
+    return true;
+}
+
 /* Tells one history; true if all is well. */
-static bool tell_one(struct options o, uint64_t seed)
+static bool tell_one(struct options o, uint64_t seed, unsigned *ret_once)
 {
     static const char *const words[] = {"is well", "crashes or hangs the agent", "is torn", "loses",
                                         "repeats"};
@@ -192,6 +203,10 @@ static bool tell_one(struct options o, uint64_t seed)
 
     make_steps(&o, seed, steps);
     verdict = tell_apart(&o, seed, steps);
+    if (verdict != VERDICT_WELL && !o.one && is_well_again(&o, seed, steps)) {
+        printf("history %llu %s, once in five times\n", (unsigned long long)seed, words[verdict]);
+        return ++*ret_once <= 1;
+    }
     if (verdict != VERDICT_WELL && o.shrink && !o.history.keep) {
         unsigned failed = 0;
 
@@ -224,6 +239,7 @@ int main(int argc, char **argv)
         .shrink = true,
     };
     uint64_t bad = 0, told = 0;
+    unsigned once = 0;
     bool counted = false;
 
     for (int i = 1; i < argc; i += 2) {
@@ -276,7 +292,7 @@ int main(int argc, char **argv)
         return 2;
     }
     for (; told < o.count && bad < BAD_MAX; told++)
-        bad += !tell_one(o, o.seed + told);
+        bad += !tell_one(o, o.seed + told, &once);
     printf("%llu histories, %llu bad\n", (unsigned long long)told, (unsigned long long)bad);
     return bad > 0;
 }
