@@ -79,7 +79,7 @@ struct frame {
 struct story {
     struct random random;
     uint64_t seed;
-    bool verbose, faulty;
+    bool verbose, faulty, fills;
     bool full;  /* the disk is: for a while */
     bool large; /* source 0 has a very long name, so that the journal grows fast */
     bool wide;  /* records are long, so that the spool's segments are soon full */

@@ -80,6 +80,7 @@ struct crashdisk {
     size_t stale_next;
     struct file files[FILES_OPEN];
     uint64_t limit;
+    bool clears; /* what is set aside reads as zeros until it is written */
     void (*before)(void *user, const char *call);
     void *user;
     struct crashdisk_fault fault;
@@ -738,6 +739,7 @@ struct crashdisk *crashdisk_copy(const struct crashdisk *d)
     struct crashdisk *n = disk_alone();
 
     n->limit = d->limit;
+    n->clears = d->clears;
     n->failed = d->failed;
     n->inode_count = n->inode_room = d->inode_count;
     n->inodes = calloc(d->inode_count, sizeof(*n->inodes));
@@ -837,6 +839,11 @@ void crashdisk_fault(struct crashdisk *d, struct crashdisk_fault fault, uint64_t
     d->random.state = seed;
 }
 
+void crashdisk_clear(struct crashdisk *d)
+{
+    d->clears = true;
+}
+
 uint64_t crashdisk_failed(const struct crashdisk *d)
 {
     return d->failed;
@@ -900,13 +907,14 @@ static void fill(const struct crashdisk *d, const char *name, struct blob *b, si
 enum fate { FATE_LOST, FATE_WHOLE, FATE_HEAD, FATE_TAIL, FATE_SECTORS, FATES };
 
 /* Makes the file as long as `len`; what is new is anything. */
-static void extend(const struct crashdisk *d, const char *name, struct blob **b, size_t len,
+static void extend(const struct crashdisk *d, size_t inode, struct blob **b, size_t len,
                    struct random *random)
 {
     size_t old = (*b)->len;
 
     blob_change(b, len);
-    fill(d, name, *b, old, len, random);
+    if (!d->clears || d->inodes[inode].set_aside < len)
+        fill(d, name_of(d, inode), *b, old, len, random);
 }
 
 static void write_part(const struct crashdisk *d, struct blob **b, const struct change *c,
@@ -914,7 +922,7 @@ static void write_part(const struct crashdisk *d, struct blob **b, const struct 
 {
     if (from >= to)
         return;
-    extend(d, name_of(d, c->inode), b, MAX((*b)->len, c->offset + from), random);
+    extend(d, c->inode, b, MAX((*b)->len, c->offset + from), random);
     blob_change(b, c->offset + to);
     memcpy((*b)->bytes + c->offset + from, c->data->bytes + from, to - from);
 }
@@ -957,7 +965,7 @@ static void crash_write(const struct crashdisk *d, struct inode *i, const struct
     /* The size may have got there without the bytes. */
     if (any && fate != FATE_WHOLE && c->offset + len > i->durable->len &&
         random_below(random, 4) == 0)
-        extend(d, name_of(d, c->inode), &i->durable, c->offset + len, random);
+        extend(d, c->inode, &i->durable, c->offset + len, random);
 }
 
 static enum fate fate_of(const struct crashdisk *d, size_t n, struct crash how, unsigned percent,

@@ -55,6 +55,9 @@ int64_t crashdisk_now_ns(void);
 uint64_t crashdisk_used(const struct crashdisk *d);
 void crashdisk_limit(struct crashdisk *d, uint64_t bytes);
 
+/* Blocks that are set aside have nothing in them, as ext4's and XFS' have; otherwise, what any may. */
+void crashdisk_clear(struct crashdisk *d);
+
 /* After `until` more calls (of those that a watcher is told of, and reads) so many fail with `error`.
  * A write that fails writes some; a failed sync loses some. */
 struct crashdisk_fault {

@@ -631,18 +631,22 @@ static void step_job(struct story *s)
     s->news_ns = crashdisk_now_ns();
     s->weak = false;
     story_tell(s, "job: %s", strerror(-r));
-    if (r < 0)
-        return;
     for (size_t i = 0; i < s->source_count; i++) {
         struct source *source = &s->sources[i];
 
+        /* There may be a new generation, to which what was written meanwhile could not be written. */
+        if (r < 0) {
+            source->written = source->begun;
+            continue;
+        }
         if (!checkpoint_is_dirty(s->checkpoint))
             source->written = source->noted;
         source->durable = source->begun;
         if (!checkpoint_is_dirty(s->checkpoint) && !checkpoint_wants_job(s->checkpoint))
             source->durable = source->noted;
     }
-    try_crashes(s);
+    if (r == 0)
+        try_crashes(s);
 }
 
 static void step_complete(struct story *s)
@@ -872,7 +876,7 @@ static void step_full(struct story *s)
 {
     uint64_t more = random_below(&s->random, 4) == 0 ? 0 : random_below(&s->random, 2000);
 
-    if (!s->faulty)
+    if (!s->fills)
         return;
     s->full = !s->full;
     story_tell(s, s->full ? "full but for %" PRIu64 " bytes" : "not full any more", more);
@@ -988,11 +992,17 @@ static void tell_story(uint64_t seed, int spool, bool large, bool verbose, uint6
     s->random.state = s->seed = seed;
     s->verbose = verbose;
     s->faulty = chance(s, 50);
+    s->fills = s->faulty && chance(s, 50);
     s->spools = spool < 0 ? chance(s, 75) : spool == 1;
     s->large = large || seed % LARGE_EACH == 0;
     s->wide = s->spools && !s->large && seed % WIDE_EACH == 0;
     s->seen = seen;
     s->disk = crashdisk_new();
+
+    /* On a full disk a generation goes on after a crash, whose seed is then that of the facts that the
+     * crash has taken: what keeps these away is that its blocks are set aside. */
+    if (s->fills)
+        crashdisk_clear(s->disk);
     start(s, FLOOR_DURABLE, true);
     for (int n = 0; n < STEPS; n++) {
         take_step(s);
