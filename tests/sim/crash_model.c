@@ -116,7 +116,8 @@ static void check_name(struct story *s, size_t i, const struct said *floor,
     }
 }
 
-/* A frame that is there tells of its sources again when the checkpoint is not sure that it knows them. */
+/* A frame that is there tells of its sources again when the checkpoint is not sure that it knows
+ * them. */
 static bool may_come_back(const struct story *s, size_t source)
 {
     for (const struct frame *f = s->frames; f < s->frames + s->frame_count; f++)
@@ -184,8 +185,8 @@ void model_check_report(struct story *s, struct checkpoint *c,
     if (s->news_ns > 0 && report->written_ns > s->news_ns)
         story_violation(s, "what is known is said to be newer than it is");
 
-    /* What is older than that, and not known, would be taken for what was there before the agent; but
-     * where damage was found all is new. */
+    /* What is older than that, and not known, would be taken for what was there before the
+     * agent; but where damage was found all is new. */
     for (size_t i = 0; i < s->source_count && !report->partial; i++) {
         const struct source *source = &s->sources[i];
 

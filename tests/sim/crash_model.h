@@ -1,12 +1,14 @@
 /* crash_model -- what a story has said and was promised, and whether a start keeps it.
  *
- * A source's file consists of lines of LINE_LEN bytes; each is a record.  A line that was read is
+ * A source's file consists of lines of LINE_LEN bytes; each is a record.  A line that was
+ * read is
  *
  *   1. before its source's place, and then delivered or in a frame of the spool;
  *   2. or not, and then it will be read again.
  *
- * What is durable may not be missing.  What was begun may be there or not, and is there from then on
- * or never again.  What is given out was put, byte for byte, and where it is from is settled. */
+ * What is durable may not be missing.  What was begun may be there or not, and is there from
+ * then on or never again.  What is given out was put, byte for byte, and where it is from is
+ * settled. */
 #ifndef SIM_CRASH_MODEL_H
 #define SIM_CRASH_MODEL_H
 
@@ -51,8 +53,8 @@ struct source {
 };
 
 enum frame_state {
-    FRAME_BEGUN, /* nobody knows */
-    FRAME_FAILED, /* there was an error: as good as BEGUN until a later one is durable, and then void */
+    FRAME_BEGUN,   /* nobody knows */
+    FRAME_FAILED,  /* with an error: as BEGUN until a later one is durable, and then void */
     FRAME_DURABLE, /* it is there until it is acknowledged */
     FRAME_GONE,    /* a start did not find it: it never comes back */
 };
@@ -63,10 +65,9 @@ struct frame {
     enum frame_state state;
     enum ack_state ack;
     bool ack_begun; /* it was written before the job began */
-    bool
-        delivered; /* it was acknowledged once, if that was not lost: stale blocks may say so again */
-    bool given;    /* to the agent that runs */
-    bool loose;    /* what it settles is not known, and will not be */
+    bool delivered; /* it was acknowledged once: stale blocks may say so again */
+    bool given;     /* to the agent that runs */
+    bool loose;     /* what it settles is not known, and will not be */
     uint64_t serial;
     struct {
         size_t source;
@@ -136,13 +137,14 @@ void model_check_report(struct story *s, struct checkpoint *c,
 /* Holds a frame that is given out against what was put; returns it. */
 struct frame *model_check_frame(struct story *s, struct spool_frame *f);
 
-/* What the spool gives out now must be all that it has to; and with what the checkpoint knows no line is
- * lost.  `found`: of each frame whether it is given out.  `merged`: up to which serial the checkpoint
- * knew what frames say, before it learned from them. */
+/* What the spool gives out now must be all that it has to; and with what the checkpoint knows no
+ * line is lost.  `found`: of each frame whether it is given out.  `merged`: up to which serial
+ * the checkpoint knew what frames say, before it learned from them. */
 void model_check_all(struct story *s, struct checkpoint *c, const bool found[MODEL_FRAMES],
                      enum floor floor, uint64_t merged);
 
-/* Whether the checkpoint knows what the frame settles, so that its lines are not read again as well. */
+/* Whether the checkpoint knows what the frame settles, so that its lines are not read again as
+ * well. */
 bool model_is_settled(const struct story *s, struct checkpoint *c, const struct frame *frame);
 
 #endif

@@ -861,8 +861,8 @@ size_t crashdisk_pending_len(const struct crashdisk *d, size_t n)
     return d->changes[n].kind == CHANGE_WRITE ? d->changes[n].data->len : 0;
 }
 
-/* Some content whose blocks are free.  They are soon used again, and where they harm most: for a file of
- * the same name. */
+/* Some content whose blocks are free.  They are soon used again, and where they harm most: for a
+ * file of the same name. */
 static const struct blob *some_stale(const struct crashdisk *d, const char *name,
                                      struct random *random)
 {

@@ -1,15 +1,15 @@
 /* crashdisk -- a disk in memory that can lose its power: behind the seam of disk.h.
  *
- * What was not synced when the power went may be there, or not, or in part.  Of all that POSIX allows
- * and file systems do:
+ * What was not synced when the power went may be there, or not, or in part.  Of all that POSIX
+ * allows and file systems do:
  *
- *   1. A file's content and size are durable by sync, a directory's entries by sync_dir of it.  One
- *      does not make the other durable: a synced file may have no name, and a name no content.
- *   2. Of the changes since then any subset is there after a crash, each whole; a rename is one change.
+ *   1. A file's content and size are durable by sync, a directory's entries by sync_dir of it.
+ *      One does not make the other durable: a synced file may have no name, a name no content.
+ *   2. Of the changes since then any subset is there after a crash; a rename is one change.
  *   3. A write may be there in part: cut at any byte, or as any set of its 512-byte sectors.
- *   4. Where a file is longer than what was written of it there are old bytes, zeros, what deleted
- *      files had in those blocks, or garbage.
- *   5. What a failed sync has lost is lost, although it can be read until the crash (as on Linux).
+ *   4. Where a file is longer than what was written of it there are old bytes, zeros, what
+ *      deleted files had in those blocks, or garbage.
+ *   5. What a failed sync has lost is lost, although it can be read until the crash (Linux).
  *   6. When a file was written last is durable with its size, and otherwise maybe.
  *
  * One disk never writes to another.  Descriptors are no real ones: they begin at CRASHDISK_FD. */
@@ -46,20 +46,21 @@ void crashdisk_flush(struct crashdisk *d);
 /* The process is gone: its descriptors are closed, all else is as it was. */
 void crashdisk_kill(struct crashdisk *d);
 
-/* The clock by which files are written, the same for all disks: moves on by a little with each call,
- * and begins anew with crashdisk_new. */
+/* The clock by which files are written, the same for all disks: moves on by a little with each
+ * call, and begins anew with crashdisk_new. */
 int64_t crashdisk_now_ns(void);
 
-/* Bytes of all files that have a name, with what is set aside for them; and how many there may be (UINT64_MAX at first), beyond which
- * a write is short, and the next -ENOSPC. */
+/* Bytes of all files that have a name, with what is set aside for them; and how many there may
+ * be (UINT64_MAX at first), beyond which a write is short, and the next -ENOSPC. */
 uint64_t crashdisk_used(const struct crashdisk *d);
 void crashdisk_limit(struct crashdisk *d, uint64_t bytes);
 
-/* Blocks that are set aside have nothing in them, as ext4's and XFS' have; otherwise, what any may. */
+/* Blocks that are set aside have nothing in them, as ext4's and XFS' have; otherwise, what any
+ * may. */
 void crashdisk_clear(struct crashdisk *d);
 
-/* After `until` more calls (of those that a watcher is told of, and reads) so many fail with `error`.
- * A write that fails writes some; a failed sync loses some. */
+/* After `until` more calls (of those that a watcher is told of, and reads) so many fail with
+ * `error`. A write that fails writes some; a failed sync loses some. */
 struct crashdisk_fault {
     uint64_t until, times;
     int error;
@@ -76,12 +77,12 @@ size_t crashdisk_pending(const struct crashdisk *d);
 size_t crashdisk_pending_len(const struct crashdisk *d, size_t n);
 
 enum crash_mode {
-    CRASH_NONE, /* nothing that was not synced is there */
-    CRASH_ALL,  /* all of it is */
-    CRASH_UPTO, /* the first `which` of them are */
-    CRASH_ONLY, /* only this one is */
-    CRASH_BUT,  /* all but this one are */
-    CRASH_TORN, /* the first `which`, and of the next one `at` bytes; the size is the seed's choice */
+    CRASH_NONE,   /* nothing that was not synced is there */
+    CRASH_ALL,    /* all of it is */
+    CRASH_UPTO,   /* the first `which` of them are */
+    CRASH_ONLY,   /* only this one is */
+    CRASH_BUT,    /* all but this one are */
+    CRASH_TORN,   /* the first `which`, `at` bytes of the next; the size is the seed's choice */
     CRASH_RANDOM, /* any, in any way: the seed's choice */
 };
 

@@ -2,12 +2,13 @@
  *
  *     crashes [--seed N] [--count N] [--states N] [--spool 0|1] [--large 1] [--verbose 1]
  *
- * A story is the life of a state directory on a simulated disk (crashdisk.h), as an agent keeps it:
- * sources come, are read, renamed and go; what is settled is noted, written and synced; frames are put
- * into the spool, given out and acknowledged; calls fail; the agent is killed, or the power goes, and it
- * starts again.  Before each call that changes the disk, and when something was promised, some of the
- * disks are made that a crash could leave now.  From each of them a start is tried on a copy, some of
- * these crash again on their way, and what is found is held against what was promised (crash_model.h).
+ * A story is the life of a state directory on a simulated disk (crashdisk.h), as an agent keeps
+ * it: sources come, are read, renamed and go; what is settled is noted, written and synced;
+ * frames are put into the spool, given out and acknowledged; calls fail; the agent is killed, or
+ * the power goes, and it starts again.  Before each call that changes the disk, and when
+ * something was promised, some of the disks are made that a crash could leave now.  From each of
+ * them a start is tried on a copy, some of these crash again on their way, and what is found is
+ * held against what was promised (crash_model.h).
  *
  * Told until there are `--states` different ones, or `--count` stories.  One seed is one story.
  * `--spool` takes only stories with it, or without; `--large` only those with a large journal. */
@@ -124,9 +125,9 @@ static void read_all(struct story *s, struct spool *spool, bool adopt, bool foun
         story_violation(s, "the spool cannot be read: %s", strerror(-r));
 }
 
-/* What a crash has garbled may be called damage; but nothing is missing, and nothing of others' there.
- * (A segment that could neither be put nor taken away has a number that another crash may take; and on a
- * full disk one leaves though its acknowledgements could not be written.) */
+/* What a crash has garbled may be called damage; but nothing is missing, and nothing of others'
+ * there. (A segment that could neither be put nor taken away has a number that another crash may
+ * take; and on a full disk one leaves though its acknowledgements could not be written.) */
 static void check_stats(struct story *s, const struct spool_stats *stats)
 {
     if ((stats->missing > 0 && !s->faulty) || stats->lost_end || stats->lost_records > 0 ||
@@ -268,8 +269,8 @@ static void try_crash(struct story *s, struct crash how)
     crashdisk_free(d);
 }
 
-/* The agent is killed now, and what it has not synced is still there: another one starts, and the power
- * goes after that. */
+/* The agent is killed now, and what it has not synced is still there: another one starts, and
+ * the power goes after that. */
 static void try_kill(struct story *s)
 {
     struct crashdisk *d = crashdisk_copy(s->disk), *crashed;
@@ -346,8 +347,8 @@ static void some_fault(struct story *s)
 
 /* --- the agent --- */
 
-/* What was read is what is known now; it is durable if it could be written anew, and what the spool has
- * told is not written yet. */
+/* What was read is what is known now; it is durable if it could be written anew, and what the
+ * spool has told is not written yet. */
 static struct said what_is_known(struct story *s, size_t i, struct checkpoint *c)
 {
     const struct source *source = &s->sources[i];
@@ -634,7 +635,8 @@ static void step_job(struct story *s)
     for (size_t i = 0; i < s->source_count; i++) {
         struct source *source = &s->sources[i];
 
-        /* There may be a new generation, to which what was written meanwhile could not be written. */
+        /* There may be a new generation, to which what was written meanwhile could not be
+         * written. */
         if (r < 0) {
             source->written = source->begun;
             continue;
@@ -861,8 +863,9 @@ static void step_fault(struct story *s)
         some_fault(s);
 }
 
-/* A frame that could neither be synced nor taken away: who starts after a kill reads it from the kernel's
- * memory, syncs it without an error, and it is not on the disk.  Against that there is no means. */
+/* A frame that could neither be synced nor taken away: who starts after a kill reads it from the
+ * kernel's memory, syncs it without an error, and it is not on the disk.  Against that there is
+ * no means. */
 static bool is_haunted(const struct story *s)
 {
     for (size_t i = 0; i < s->frame_count; i++)
@@ -893,8 +896,8 @@ static void step_kill(struct story *s)
     try_crashes(s);
     end(s);
 
-    /* When a generation that is not sure to be durable cannot be taken away, either, what was written
-     * to the one before is not read. */
+    /* When a generation that is not sure to be durable cannot be taken away, either, what was
+     * written to the one before is not read. */
     start(s, twice ? FLOOR_DURABLE : FLOOR_WRITTEN, false);
 }
 
@@ -999,8 +1002,8 @@ static void tell_story(uint64_t seed, int spool, bool large, bool verbose, uint6
     s->seen = seen;
     s->disk = crashdisk_new();
 
-    /* On a full disk a generation goes on after a crash, whose seed is then that of the facts that the
-     * crash has taken: what keeps these away is that its blocks are set aside. */
+    /* On a full disk a generation goes on after a crash, whose seed is then that of the facts
+     * that the crash has taken: what keeps these away is that its blocks are set aside. */
     if (s->fills)
         crashdisk_clear(s->disk);
     start(s, FLOOR_DURABLE, true);
