@@ -153,6 +153,7 @@ static void tell(struct mill *mill, const struct mill_settings *s, struct slice 
                      .carry = carry,
                      .way = way,
                      .out = out,
+                     .interleaved = s->events.cri,
                      /* one that is missing is random */
                      .keys = s->key == MILL_KEY_HASH || s->key == MILL_KEY_FILE ||
                              s->key == MILL_KEY_NONE};

@@ -44,6 +44,7 @@ struct feed {
     struct buf
         *out; /* borrows; the records, where they are in the file, and their keys if wanted */
     bool keys;
+    bool interleaved; /* lines of several streams: an event may lie within another */
 
     /* what goes on */
     struct mill_state state;
@@ -82,7 +83,8 @@ static bool feed_take(void *user, const struct mill_piece *p)
         return true;
     }
     /* In the order of the file; the records of one event have the same bytes. */
-    FEED_CHECK(p->offset >= f->end || (p->offset == f->offset && p->end >= f->end) ||
+    FEED_CHECK(f->interleaved || p->offset >= f->end ||
+               (p->offset == f->offset && p->end >= f->end) ||
                (p->offset > f->offset && p->end == f->end));
     f->offset = p->offset;
     f->end = p->end;
