@@ -434,8 +434,9 @@ stories = [
     Story("a byte a second back", manner(down=Way(rate=1)), "Operation too slow"),
 
     # connections that were kept
-    Story("idle ones are closed", each("close"), None, kept=True, twice=False),
-    Story("idle ones are reset", each("reset"), None, kept=True, twice=False),
+    # Idle as far as the test can see: on a busy machine an answer may still be on its way.
+    Story("idle ones are closed", each("close"), None, kept=True),
+    Story("idle ones are reset", each("reset"), None, kept=True),
     Story("idle ones are reset when used", reset_when_used, None, kept=True, twice=False),
     # All four are dead; that is found out once, and not for each of them.
     Story("idle ones are forgotten on the way", each("vanish"), "Operation too slow", kept=True,
