@@ -335,7 +335,7 @@ static uint64_t deliver_patience(const struct deliver *d, const struct batch *b,
         return MIN(d->settings.patience_ms, (uint64_t)DELIVER_IN_THE_WAY_MS);
 
     /* Whoever only waits for his turn, at a destination that is well, is sent sooner from here. */
-    if (!gate_is_failing(d->gate) && b->tries == 0)
+    if ((!gate_is_failing(d->gate) && b->tries == 0) || gate_waits_for_person(d->gate))
         return UINT64_MAX;
     return d->settings.patience_ms;
 }
@@ -426,7 +426,7 @@ void deliver_give_up_all(struct deliver *d)
         batch_land(b);
         deliver_move(b, &d->sealed);
     }
-    if (d->events.give_up == NULL)
+    if (d->events.give_up == NULL || (gate_waits_for_person(d->gate) && !d->impatient))
         return;
     LIST_EACH(&d->sealed, node, after)
     {

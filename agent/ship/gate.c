@@ -49,7 +49,8 @@ struct gate {
     uint32_t body_good; /* good answers since it changed */
 
     struct log_limit trouble[ARRAY_LEN(backoff_by_class)], refused_said, buried_said;
-    bool trouble_said; /* and not taken back yet */
+    enum aws_error_class why; /* while it fails: of the last failure */
+    bool trouble_said;        /* and not taken back yet */
 
     struct loop_turn turn;
     struct loop_timer again;
@@ -176,6 +177,7 @@ void gate_failed(struct gate *g, const struct gate_user *u, uint64_t number,
      * long wait. */
     if (gate_is_failing(g) && number <= g->failing_mark)
         return;
+    g->why = a->class;
     g->failing_mark = g->window.sent;
     if (!gate_is_failing(g))
         g->failing_since_ms = now;
@@ -227,6 +229,11 @@ void gate_say_buried(struct gate *g, const struct gate_user *u, const struct cli
 bool gate_is_failing(const struct gate *g)
 {
     return g->tries > 0;
+}
+
+bool gate_waits_for_person(const struct gate *g)
+{
+    return gate_is_failing(g) && g->why == AWS_ERROR_OPERATOR;
 }
 
 bool gate_has_witness(const struct gate *g)

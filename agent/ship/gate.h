@@ -63,8 +63,10 @@ void gate_failed(struct gate *g, const struct gate_user *u, uint64_t number,
 /* The request was taken back. */
 void gate_cancelled(struct gate *g);
 
-/* Whether it fails as a whole. */
+/* Whether it fails as a whole; and for a reason that only a person can mend: the stream is missing, or may
+ * not be written to.  Who knows whether it is the right one?  Files are the queue then. */
 bool gate_is_failing(const struct gate *g);
+bool gate_waits_for_person(const struct gate *g);
 
 /* Whether a record was accepted within the last minute: then who is refused alone is refused for
  * what it is, and not because of the stream, the credentials or what stands between. */
