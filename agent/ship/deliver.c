@@ -422,7 +422,7 @@ void deliver_give_up_all(struct deliver *d)
 
         client_cancel(&parcel_of(b)->call);
         d->in_flight--;
-        gate_cancelled(d->gate);
+        gate_ended(d->gate);
         batch_land(b);
         deliver_move(b, &d->sealed);
     }
@@ -467,7 +467,7 @@ static void deliver_refused(struct deliver *d, struct batch *b, const struct cli
 
     d->stats.requests_refused++;
     d->stats.records_retried += flown;
-    gate_refused(d->gate);
+    gate_ended(d->gate);
     if (flown > 1) {
         if (large)
             gate_too_large(d->gate, batch_body(b).len);
@@ -785,7 +785,7 @@ void deliver_free(struct deliver *d)
         return;
     for (uint32_t i = 0; i < d->parcel_count; i++) {
         if (d->parcels[i].batch.state == BATCH_FLYING)
-            gate_cancelled(d->gate);
+            gate_ended(d->gate);
         client_cancel(&d->parcels[i].call);
         client_call_done(&d->parcels[i].call);
         batch_done(&d->parcels[i].batch);

@@ -132,13 +132,7 @@ void gate_answered(struct gate *g, uint64_t number, bool accepted, bool throttle
     loop_want_turn(g->loop, &g->turn);
 }
 
-void gate_refused(struct gate *g)
-{
-    window_ended(&g->window);
-    loop_want_turn(g->loop, &g->turn);
-}
-
-void gate_cancelled(struct gate *g)
+void gate_ended(struct gate *g)
 {
     window_ended(&g->window);
     loop_want_turn(g->loop, &g->turn);

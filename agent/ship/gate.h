@@ -53,15 +53,12 @@ uint64_t gate_sent(struct gate *g);
  * throttled. */
 void gate_answered(struct gate *g, uint64_t number, bool accepted, bool throttled);
 
-/* The request was refused for what is in it: no news of the destination. */
-void gate_refused(struct gate *g);
+/* The request was refused for what is in it, or taken back: no news of the destination. */
+void gate_ended(struct gate *g);
 
 /* The request failed as a whole, or what became of it is unknown. */
 void gate_failed(struct gate *g, const struct gate_user *u, uint64_t number,
                  const struct client_answer *a);
-
-/* The request was taken back. */
-void gate_cancelled(struct gate *g);
 
 /* Whether it fails as a whole; and for a reason that only a person can mend: the stream is missing, or may
  * not be written to.  Who knows whether it is the right one?  Files are the queue then. */
