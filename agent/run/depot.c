@@ -67,7 +67,7 @@ struct depot {
     struct depot_place place;
     char directory[NAME_MAX + 1];
     struct spool *spool;
-    struct list users, refused; /* who gives; who was told no */
+    struct list refused; /* users who were told no */
 
     struct arrival *arrivals; /* owns: a queue, the first one is being written while a job runs */
     size_t arrival_count, arrival_room;
@@ -126,7 +126,6 @@ static void depot_tell_room(struct depot *d)
     while ((node = list_take(&d->refused)) != NULL) {
         struct depot_user *u = CONTAINER_OF(node, struct depot_user, node);
 
-        list_append(&d->users, &u->node);
         u->room(u->user);
     }
 }
@@ -766,7 +765,7 @@ static int depot_new_drain(struct depot *d)
     d->self = (struct depot_user){
         .tell = depot_tell_again, .done = depot_took_again, .room = depot_room_again, .user = d};
     list_init(&d->self.node);
-    return depot_join(d, &d->self, d->settings.in_flight_max + DELIVER_SPARE_BATCHES);
+    return depot_join(d, d->settings.in_flight_max + DELIVER_SPARE_BATCHES);
 }
 
 int depot_new(const struct depot_settings *settings, const struct depot_place *place,
@@ -783,7 +782,6 @@ int depot_new(const struct depot_settings *settings, const struct depot_place *p
     d->job = (struct scribe_job){.run = depot_job_run, .done = depot_job_done};
     d->dead = (struct morgue_user){.settled = depot_settled, .room = depot_room, .user = d};
     list_init(&d->dead.node);
-    list_init(&d->users);
     list_init(&d->refused);
     list_init(&d->free_departures);
     list_init(&d->partly);
@@ -867,7 +865,7 @@ bool depot_is_drained(const struct depot *d)
     return deliver_is_idle(d->drain);
 }
 
-int depot_join(struct depot *d, struct depot_user *u, uint32_t batches)
+int depot_join(struct depot *d, uint32_t batches)
 {
     struct arrival *more =
         reallocarray(d->arrivals, d->arrival_room + batches, sizeof(*d->arrivals));
@@ -876,7 +874,6 @@ int depot_join(struct depot *d, struct depot_user *u, uint32_t batches)
         return -ENOMEM;
     d->arrivals = more;
     d->arrival_room += batches;
-    list_append(&d->users, &u->node);
     return 0;
 }
 

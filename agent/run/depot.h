@@ -105,8 +105,8 @@ void depot_stop(struct depot *d);
 /* Whether nothing of a frame is on its way. */
 bool depot_is_drained(const struct depot *d);
 
-/* `batches`: how many the user may give at a time.  Errors: -ENOMEM. */
-int depot_join(struct depot *d, struct depot_user *u, uint32_t batches);
+/* `batches`: how many one more user may give at a time.  Errors: -ENOMEM. */
+int depot_join(struct depot *d, uint32_t batches);
 void depot_leave(struct depot *d, struct depot_user *u);
 
 /* Takes a LEAVING batch until `done`.  False if it cannot now: `room` will be called. */

@@ -145,7 +145,7 @@ int flow_join_depot(struct flow *f)
     list_init(&f->spool.node);
     if (f->place.destination->depot == NULL)
         return 0;
-    return depot_join(f->place.destination->depot, &f->spool,
+    return depot_join(f->place.destination->depot,
                       f->config->max_in_flight + DELIVER_SPARE_BATCHES);
 }
 
@@ -156,8 +156,7 @@ bool flow_rescues(void *user, bool much)
     struct flow *f = user;
 
     /* A disk that fails, or is busy just now, is no reason to lose what can be held on to. */
-    if (much &&
-        (f->place.destination->depot == NULL || depot_is_full(f->place.destination->depot)))
+    if (much && (f->place.destination->depot == NULL || depot_is_full(f->place.destination->depot)))
         return false;
     if (f->rescuing != much) {
         f->rescuing = much;

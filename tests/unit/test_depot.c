@@ -241,7 +241,7 @@ static void start(void)
     world.user = (struct depot_user){
         .tell = world_tell, .done = world_done, .room = world_room, .user = &world};
     list_init(&world.user.node);
-    assert_int_equal(depot_join(world.depot, &world.user, 1), 0);
+    assert_int_equal(depot_join(world.depot, 1), 0);
 }
 
 /* As kill -9 would: nothing is said to anybody. */
